@@ -1,0 +1,1 @@
+"""Proxyless Istio mesh for Python: Thrift and Triple/gRPC routed by xDS, without a sidecar."""

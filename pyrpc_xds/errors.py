@@ -1,0 +1,139 @@
+"""The exception tree, split by whose fault it is, and the status codes of a call.
+
+=====================  ====================================================================
+whose fault            class
+=====================  ====================================================================
+the caller's           :class:`UsageError`
+the configuration's    :class:`ConfigError` (bootstrap, YAML, arguments)
+the control plane's    :class:`XdsError`: :class:`StreamError`, :class:`ResourceInvalid`,
+                       :class:`ResourceNotFound`
+the peer's             :class:`RemoteProtocolError`
+the call's             :class:`CallError`: :class:`Unavailable`, :class:`DeadlineExceeded`, ...
+=====================  ====================================================================
+
+Transports raise subclasses that are also the exceptions of their own library (``grpc.RpcError``,
+``thriftpy2.thrift.TException``), so that existing ``except`` clauses keep working.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Code(IntEnum):
+    """Status codes of a call, numbered as gRPC numbers them."""
+
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+    UNAUTHENTICATED = 16
+
+
+class PyrpcXdsError(Exception):
+    """Base of every error that this package raises."""
+
+
+class UsageError(PyrpcXdsError):
+    """The package was called in a way it cannot serve (a closed client, a wrong target form)."""
+
+
+class ConfigError(PyrpcXdsError):
+    """A bootstrap, a YAML document or an argument is wrong.
+
+    :param what: what is wrong, in one clause.
+    :param where: file, document, variable or field; empty where the caller knows.
+    :param hint: what to do about it.
+    """
+
+    def __init__(self, what: str, *, where: str = "", hint: str = "") -> None:
+        self.what = what
+        self.where = where
+        self.hint = hint
+        super().__init__(f"{where + ': ' if where else ''}{what}{'. ' + hint if hint else ''}")
+
+
+class XdsError(PyrpcXdsError):
+    """Something that the control plane, or the way to it, did wrong."""
+
+
+class StreamError(XdsError):
+    """The ADS stream could not be opened, or broke."""
+
+
+class ResourceError(XdsError):
+    """Base of the errors of one resource.
+
+    :param kind: the resource type's short name, such as ``LDS``.
+    :param name: the resource's name.
+    """
+
+    def __init__(self, kind: str, name: str, reason: str) -> None:
+        self.kind = kind
+        self.name = name
+        self.reason = reason
+        super().__init__(f"{kind} {name!r}: {reason}")
+
+
+class ResourceInvalid(ResourceError):
+    """A resource was refused (NACK); the last good version, where there is one, stays in use."""
+
+
+class ResourceNotFound(ResourceError):
+    """The control plane does not have the resource, or did not answer within the resource timer (gRFC A57)."""
+
+
+class RemoteProtocolError(PyrpcXdsError):
+    """The peer sent bytes that are not the protocol, or exceed a limit. Its connection is closed."""
+
+
+class CallError(PyrpcXdsError):
+    """A call failed before, or instead of, an answer of the server.
+
+    Faults of the mesh are always ``UNAVAILABLE`` or ``DEADLINE_EXCEEDED``: a status of the control plane
+    never reaches a caller (gRFC A54).
+
+    :param details: what failed, where, and what is known about the reason.
+    """
+
+    code: Code = Code.UNKNOWN
+
+    def __init__(self, details: str) -> None:
+        self.details_text = details
+        super().__init__(details)
+
+
+class Unavailable(CallError):
+    """No endpoint could take the call; the text says why (no route, no endpoints, not connected, not resolved)."""
+
+    code = Code.UNAVAILABLE
+
+
+class DeadlineExceeded(CallError):
+    """The caller's deadline or the route's timeout, whichever is shorter, ran out."""
+
+    code = Code.DEADLINE_EXCEEDED
+
+
+def missing_extra(extra: str, module: str, purpose: str) -> ConfigError:
+    """The error for an optional dependency that is not installed.
+
+    :param extra: name of the extra that brings ``module``.
+    :param purpose: what needs it.
+    """
+    return ConfigError(
+        f"{purpose} needs the module {module!r}, which is not installed",
+        hint=f"Run: pip install 'pyrpc-xds[{extra}]'",
+    )

@@ -1,0 +1,33 @@
+"""Cluster (CDS)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+
+class LbPolicy(Enum):
+    """Endpoint picking policies that are understood."""
+
+    ROUND_ROBIN = "round_robin"
+    RANDOM = "random"
+
+
+DEFAULT_MAX_REQUESTS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A named set of endpoints and how to choose among them.
+
+    :param name: Istio's form is ``outbound|PORT|SUBSET|HOST``.
+    :param eds_service_name: the EDS resource; the cluster's own name where CDS gives none.
+    :param lb_policy: a policy that is not implemented arrives as ROUND_ROBIN with a note.
+    :param max_requests: concurrent calls (gRFC A32; default 1024).
+    """
+
+    name: str
+    eds_service_name: str
+    lb_policy: LbPolicy = LbPolicy.ROUND_ROBIN
+    max_requests: int = DEFAULT_MAX_REQUESTS
+    notes: tuple[str, ...] = field(default=(), compare=False)

@@ -1,0 +1,182 @@
+"""RouteConfiguration and its parts (envoy.config.route.v3, as far as gRFC A28 and Istio use them)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TypeAlias
+
+
+class StringMatch(Enum):
+    """How a :class:`StringMatcher` compares."""
+
+    EXACT = "exact"
+    PREFIX = "prefix"
+    SUFFIX = "suffix"
+    CONTAINS = "contains"
+    REGEX = "regex"
+
+
+@dataclass(frozen=True, slots=True)
+class StringMatcher:
+    """envoy.type.matcher.v3.StringMatcher, and the older forms normalised into it.
+
+    :param kind: how to compare; ``REGEX`` matches the whole value (RE2 syntax).
+    :param ignore_case: never set for ``REGEX`` (gRFC A63).
+    """
+
+    kind: StringMatch
+    value: str
+    ignore_case: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RangeMatcher:
+    """The header is a decimal integer in the half-open range [start, end)."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class PresentMatcher:
+    """The header's presence is ``present``."""
+
+    present: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderMatcher:
+    """One header condition of a route.
+
+    A missing header matches no value matcher, inverted or not (gRFC A41); only presence inverts to a match.
+    With ``missing_as_empty`` (Envoy's ``treat_missing_header_as_empty``, which Istio's ``withoutHeaders``
+    uses) a missing header is the empty string.
+
+    :param name: lower-case header name.
+    """
+
+    name: str
+    matcher: StringMatcher | RangeMatcher | PresentMatcher
+    invert: bool = False
+    missing_as_empty: bool = False
+
+
+class PathMatch(Enum):
+    """How a :class:`PathMatcher` compares."""
+
+    EXACT = "exact"
+    PREFIX = "prefix"
+    SEPARATED_PREFIX = "separated_prefix"
+    REGEX = "regex"
+
+
+@dataclass(frozen=True, slots=True)
+class PathMatcher:
+    """The path condition of a route; the path of a call is ``/package.Service/Method``.
+
+    ``SEPARATED_PREFIX`` matches the value itself or the value followed by ``/`` (Envoy's
+    ``path_separated_prefix``). ``case_sensitive`` is ignored for ``REGEX``.
+    """
+
+    kind: PathMatch
+    value: str
+    case_sensitive: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class RouteMatch:
+    """What a call must look like for the route to be taken.
+
+    :param fraction: of a million calls that meet the other conditions, how many match; ``None``: all.
+    """
+
+    path: PathMatcher
+    headers: tuple[HeaderMatcher, ...] = ()
+    fraction: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WeightedCluster:
+    """One destination of a route; ``weight`` is relative to the sum of its route."""
+
+    name: str
+    weight: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """envoy RetryPolicy (gRFC A44): carried for the retry layer.
+
+    :param retry_on: the conditions, as written, split at commas.
+    :param num_retries: further attempts after the first.
+    :param per_try_timeout: seconds; ``None``: only the call's own deadline.
+    :param base_interval: seconds of the first back-off.
+    :param max_interval: seconds of the longest back-off.
+    """
+
+    retry_on: tuple[str, ...] = ()
+    num_retries: int = 1
+    per_try_timeout: float | None = None
+    base_interval: float = 0.025
+    max_interval: float = 0.25
+    retriable_status_codes: tuple[int, ...] = ()
+    previous_hosts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterRoute:
+    """Send the call to one of ``clusters``.
+
+    :param clusters: at least one, none of weight 0.
+    :param timeout: seconds; ``None``: the route sets none. From ``max_stream_duration`` (gRFC A31) where
+        present, else from ``timeout``; zero means no limit and arrives here as ``None``.
+    :param cap_only: ``timeout`` caps a deadline that the caller gave and adds none
+        (``grpc_timeout_header_max``, gRFC A31).
+    """
+
+    clusters: tuple[WeightedCluster, ...]
+    timeout: float | None = None
+    cap_only: bool = False
+    retry: RetryPolicy | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unroutable:
+    """A matching call fails with UNAVAILABLE (gRFC A28): redirect, direct response, non-forwarding.
+
+    :param kind: the xDS field, for the error text.
+    """
+
+    kind: str
+
+
+RouteAction: TypeAlias = ClusterRoute | Unroutable
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The first route of a virtual host whose ``match`` holds decides."""
+
+    match: RouteMatch
+    action: RouteAction
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualHost:
+    """A set of routes for a set of domains (exact, ``*.suffix``, ``prefix.*`` or ``*``)."""
+
+    name: str
+    domains: tuple[str, ...]
+    routes: tuple[Route, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RouteConfiguration:
+    """RDS."""
+
+    name: str
+    virtual_hosts: tuple[VirtualHost, ...] = ()
+    notes: tuple[str, ...] = field(default=(), compare=False)
+    """What was left out as harmless, for ``dump`` and ``route`` (never a reason to widen a match)."""
