@@ -1,0 +1,1 @@
+"""What guards a call: deadline now; one file per guard."""

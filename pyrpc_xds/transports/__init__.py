@@ -1,0 +1,1 @@
+"""Transports: Thrift and Triple, behind the port of :mod:`pyrpc_xds.transports.base`."""
