@@ -1,8 +1,8 @@
-"""Build of the compiled modules.
+"""Build of the compiled modules; everything else is in pyproject.toml.
 
 ``ext/`` holds one source per module: plain Python (the reference, which also runs uncompiled) and a ``.pxd``
-beside it that gives the C types. They are staged as ``pyrpc_xds/_NAME.py`` so that Cython sees the package
-layout that the modules are imported by.
+beside it that gives the C types. They are staged under ``build/`` as ``pyrpc_xds/_NAME.py``, the package that
+they are imported from, and compiled there. What cannot be compiled is installed as the same plain Python.
 
 ``PYRPC_XDS_NO_EXTENSIONS=1`` leaves them uncompiled; ``PYRPC_XDS_SANITIZE=1`` adds ASan and UBSan.
 """
@@ -14,96 +14,97 @@ import shutil
 import sys
 from pathlib import Path
 
-from setuptools import Distribution, Extension, setup
+from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
-from setuptools.errors import BaseError
+from setuptools.errors import BaseError, CCompilerError
 
-ROOT = Path(__file__).parent
 STAGE = Path("build", "cython")
-MODULES = sorted(path.stem for path in (ROOT / "ext").glob("_*.py"))
 SANITIZE = ["-fsanitize=address,undefined", "-fno-omit-frame-pointer"]
+DIRECTIVES = {
+    "language_level": 3,
+    "annotation_typing": False,  # the .pxd is the only place of C types
+    "boundscheck": True,  # bytes of a peer pass through here
+    "embedsignature": True,
+}
 
 
-def stage(target: Path, suffixes: tuple[str, ...]) -> None:
-    """Copy the sources of every module into ``target``, touching only what changed."""
-    target.mkdir(parents=True, exist_ok=True)
-    for source in (ROOT / "ext" / (name + suffix) for name in MODULES for suffix in suffixes):
-        copy = target / source.name
-        if source.exists() and (not copy.exists() or copy.read_bytes() != source.read_bytes()):
-            shutil.copyfile(source, copy)
+def copy(source: Path, target: Path) -> Path:
+    """Copy a file, leaving the target's time alone where nothing changed."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not target.exists() or target.read_bytes() != source.read_bytes():
+        shutil.copyfile(source, target)
+    return target
 
 
-def extensions() -> list[Extension]:
-    """The compiled modules, or none where the caller or the machine forbids it."""
-    if os.environ.get("PYRPC_XDS_NO_EXTENSIONS"):
-        return []
-    try:
-        from Cython.Build import cythonize
-    except ImportError:
-        return []
-    os.chdir(ROOT)
-    stage(STAGE / "pyrpc_xds", (".py", ".pxd"))
-    flags = SANITIZE if os.environ.get("PYRPC_XDS_SANITIZE") else ["-O3"]
-    return list(
-        cythonize(
-            [
-                Extension(
-                    f"pyrpc_xds.{name}",
-                    [str(STAGE / "pyrpc_xds" / f"{name}.py")],
-                    extra_compile_args=flags,
-                    extra_link_args=SANITIZE if flags is SANITIZE else [],
-                    optional=True,
-                )
-                for name in MODULES
-            ],
-            include_path=[str(STAGE)],
-            compiler_directives={
-                "language_level": 3,
-                "annotation_typing": False,  # the .pxd is the only place of C types
-                "boundscheck": True,  # peer bytes pass through _scan
-                "embedsignature": True,
-            },
-            quiet=True,
-        )
+class BuildOrStage(build_ext):
+    """Compiles each module; where that fails, stages its source instead and says so once, with the reason."""
+
+    def run(self) -> None:
+        self.failed: dict[str, str] = {}
+        if os.environ.get("PYRPC_XDS_NO_EXTENSIONS"):
+            self.failed = {extension.name: "PYRPC_XDS_NO_EXTENSIONS is set" for extension in self.extensions}
+        else:
+            self.translate()
+            super().run()
+        root = Path() if self.inplace else Path(self.build_lib)
+        for extension in self.extensions:
+            compiled = root / self.get_ext_filename(extension.name)
+            plain = root.joinpath(*extension.name.split(".")).with_suffix(".py")
+            if extension.name in self.failed:
+                compiled.unlink(missing_ok=True)  # of an earlier build: it would win over the source
+                copy(Path("ext", plain.name), plain)
+            else:
+                plain.unlink(missing_ok=True)
+        if self.failed:
+            reasons = "; ".join(sorted(set(self.failed.values())))
+            print(
+                f"WARNING: pyrpc-xds runs uncompiled and several times slower per call: "
+                f"{', '.join(sorted(self.failed))} ({reasons}).",
+                file=sys.stderr,
+            )
+
+    def translate(self) -> None:
+        """Replace the Python source of every extension by the C that Cython makes of it."""
+        try:
+            from Cython.Build import cythonize
+        except ImportError:
+            self.failed = {extension.name: "Cython is not installed" for extension in self.extensions}
+            return
+        for extension in self.extensions:
+            files = [Path(name) for name in extension.sources + extension.depends]
+            source, *_ = [copy(path, STAGE / "pyrpc_xds" / path.name) for path in files]
+            [translated] = cythonize(
+                [Extension(extension.name, [str(source)])],
+                include_path=[str(STAGE)],
+                compiler_directives=DIRECTIVES,
+                quiet=True,
+            )
+            extension.sources = translated.sources
+
+    def build_extension(self, extension: Extension) -> None:
+        if extension.name in self.failed:
+            return
+        try:
+            super().build_extension(extension)
+        except (BaseError, CCompilerError, OSError):
+            command = getattr(self.compiler, "compiler", None) or ["cc"]
+            self.failed[extension.name] = f"no working C compiler: {command[0]} failed"
+
+
+def declared(source: Path) -> Extension:
+    """The extension of one source as a source distribution carries it: not translated yet."""
+    flags = SANITIZE if os.environ.get("PYRPC_XDS_SANITIZE") else []
+    return Extension(
+        f"pyrpc_xds.{source.stem}",
+        [source.as_posix()],
+        depends=[path.as_posix() for path in [source.with_suffix(".pxd")] if path.exists()],
+        extra_compile_args=[*flags, "-O3"],
+        extra_link_args=flags,
+        optional=True,
     )
 
 
-class BuildWithFallback(build_ext):
-    """Compile; where that fails, install the same sources uncompiled and say so once."""
-
-    def run(self) -> None:
-        problem = "PYRPC_XDS_NO_EXTENSIONS is set" if not self.extensions else ""
-        try:
-            super().run()
-        except (BaseError, OSError) as error:
-            problem = str(error)
-        target = Path("pyrpc_xds") if self.inplace else Path(self.build_lib, "pyrpc_xds")
-        missing = [name for name in MODULES if not any(target.glob(f"{name}.*.so")) and not any(target.glob(f"{name}.*.pyd"))]
-        if missing:
-            stage(target, (".py",))
-            reason = problem or "no working C compiler"
-            print(
-                f"WARNING: pyrpc-xds runs uncompiled, several times slower per call: {', '.join(missing)} ({reason}).",
-                file=sys.stderr,
-            )
-        else:
-            for name in MODULES:
-                (target / f"{name}.py").unlink(missing_ok=True)
-
-
-class DistributionWithSources(Distribution):
-    """Runs build_ext even where nothing is compiled, so that the sources are still staged."""
-
-    def has_ext_modules(self) -> bool:
-        return True
-
-
 setup(
-    packages=[
-        path.parent.as_posix().replace("/", ".") for path in Path("pyrpc_xds").rglob("__init__.py")
-    ],
-    package_data={"pyrpc_xds": ["py.typed", "*.pyi", "**/*.json", "**/*.yaml"]},
-    ext_modules=extensions(),
-    distclass=DistributionWithSources,
-    cmdclass={"build_ext": BuildWithFallback},
+    ext_modules=[declared(source) for source in sorted(Path("ext").glob("_*.py"))],
+    cmdclass={"build_ext": BuildOrStage},
 )
