@@ -45,11 +45,11 @@ class Held:
 
     def beyond(self, before: Held) -> list[str]:
         """The names of what is held now and was not held before."""
-        named = [f"thread {thread.name}" for thread in self.threads - before.threads]
-        named += [f"descriptor {number} ({target(number)})" for number in self.descriptors - before.descriptors]
-        for child in self.children - before.children:
-            named.append(f"child process {child} ({command(child)})")
-        return sorted(named)
+        return sorted(
+            [f"thread {thread.name}" for thread in self.threads - before.threads]
+            + [f"descriptor {number} ({target(number)})" for number in self.descriptors - before.descriptors]
+            + [f"child process {child} ({command(child)})" for child in self.children - before.children]
+        )
 
 
 def target(descriptor: int) -> str:
@@ -84,9 +84,10 @@ def children() -> frozenset[int]:
 
 def command(process: int) -> str:
     try:
-        return Path(f"/proc/{process}/cmdline").read_text().replace("\0", " ")[:120].strip() or "ended, not waited for"
+        line = Path(f"/proc/{process}/cmdline").read_text().replace("\0", " ").strip()
     except OSError:
         return "no longer there"
+    return line[:120] or "ended, not waited for"
 
 
 def settled(leaks: Callable[[], list[str]]) -> list[str]:
