@@ -1,0 +1,85 @@
+"""The greeter's client: one long-lived stub, told over standard input what to call.
+
+    echo '{"calls": 100, "attachments": {"user": "admin"}}' | python -m examples.greeter.client --protocol triple
+
+Each line is answered by one line: how many answers came from which version. Between the lines it goes on calling
+at a low rate, so that a call lost while the rules change would be counted in "background".
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import json
+import sys
+import threading
+from collections.abc import Callable
+
+import pyrpc_xds
+
+from . import idl
+
+TARGETS = {
+    "triple": "xds:///dubbo-go-app.default.svc.cluster.local:20000",
+    "thrift": "xds:///greeter.default.svc.cluster.local:9090",
+}
+
+
+def caller(xds: pyrpc_xds.XdsClient, protocol: str, target: str) -> Callable[[], str]:
+    """A function that calls SayHello once and returns the version that answered."""
+    if protocol == "triple":
+        messages, services = idl.protobuf()
+        stub = services.GreeterStub(xds.triple.channel(target))
+        return lambda: str(stub.SayHello(messages.HelloRequest(name="Laurence"), timeout=10.0).id)
+    module = idl.thrift()
+    greeter = xds.thrift.client(module.Greeter, target, timeout=10.0)
+    return lambda: str(greeter.SayHello(module.HelloRequest(name="Laurence")).id)
+
+
+class Background:
+    """Calls now and then in a thread of its own, and counts."""
+
+    def __init__(self, call: Callable[[], str]) -> None:
+        self.calls = 0
+        self.failures: list[str] = []
+        self._call = call
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="background-calls")
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.01):
+            self.calls += 1
+            try:
+                self._call()
+            except Exception as error:  # counted and shown: the demo fails on any
+                self.failures.append(f"{type(error).__name__}: {error}")
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stop.set()
+        self._thread.join()
+
+
+def main() -> None:
+    """Serve standard input until it closes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--protocol", choices=sorted(TARGETS), required=True)
+    parser.add_argument("--target", help="xds:///host:port; default: the greeter of the example mesh")
+    options = parser.parse_args()
+    with pyrpc_xds.XdsClient.from_env() as xds:
+        call = caller(xds, options.protocol, options.target or TARGETS[options.protocol])
+        background = Background(call)
+        try:
+            for line in sys.stdin:
+                order = json.loads(line)
+                with pyrpc_xds.attachments(order.get("attachments", {})):
+                    seen = collections.Counter(call() for _ in range(order["calls"]))
+                answer = {"seen": seen, "background": background.calls, "failures": background.failures[:5]}
+                print(json.dumps(answer), flush=True)
+        finally:
+            background.stop()
+
+
+if __name__ == "__main__":
+    main()

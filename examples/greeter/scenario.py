@@ -1,0 +1,211 @@
+"""The tutorial as a scenario: which rules, which calls, and what must come of them.
+
+Plays on any control plane: give :func:`play` its xDS address and a way to apply YAML.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+MESH = Path(__file__).parent / "mesh"
+PROTOCOLS = ("triple", "thrift")
+V1, V2 = "v1.0.0", "v2.0.0"
+CALLS = 1000
+# A correct run fails the test of a weighted step once in a thousand.
+P_VALUE = 0.001
+SETTLE_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Block:
+    """Consecutive calls and the share of each version that they must show."""
+
+    attachments: Mapping[str, str]
+    expected: Mapping[str, float]
+
+    @property
+    def label(self) -> str:
+        """The attachments, for a table."""
+        return ", ".join(f"{name}: {value}" for name, value in self.attachments.items()) or "none"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One state of the rules."""
+
+    title: str
+    rules: str
+    blocks: tuple[Block, ...]
+
+
+TUTORIAL = (
+    Step("no rule", "rules-0-none.yaml", (Block({}, {V1: 0.5, V2: 0.5}),)),
+    Step("everything to v1", "rules-1-all-v1.yaml", (Block({}, {V1: 1.0}),)),
+    Step(
+        "user: admin to v2, the rest to v1",
+        "rules-2-user-admin.yaml",
+        (Block({"user": "admin"}, {V2: 1.0}), Block({}, {V1: 1.0})),
+    ),
+    Step("90 % to v1, 10 % to v2", "rules-3-weights-90-10.yaml", (Block({}, {V1: 0.9, V2: 0.1}),)),
+)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a block showed.
+
+    :ivar probability: of a deviation at least as large if the shares are right (chi-square test).
+    """
+
+    protocol: str
+    step: Step
+    block: Block
+    seen: Mapping[str, int]
+    probability: float
+    failures: tuple[str, ...] = field(default=())
+
+    @property
+    def passed(self) -> bool:
+        """Whether the shares are as expected and no call was lost."""
+        return self.probability > P_VALUE and not self.failures
+
+
+def probability(expected: Mapping[str, float], seen: Mapping[str, int]) -> float:
+    """The chi-square test's p-value for one or two versions; 0.0 where a version answered that must not."""
+    total = sum(seen.values())
+    if not total or any(version not in expected for version, count in seen.items() if count):
+        return 0.0
+    if len(expected) == 1:
+        return 1.0
+    if len(expected) != 2:
+        raise ValueError("the p-value here is for one degree of freedom")
+    statistic = sum((seen.get(v, 0) - share * total) ** 2 / (share * total) for v, share in expected.items())
+    return math.erfc(math.sqrt(statistic / 2))
+
+
+class Client:
+    """A running ``examples.greeter.client``."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def call(self, count: int, attachments: Mapping[str, str]) -> tuple[dict[str, int], tuple[str, ...]]:
+        """How many answers came from which version, and the background calls that were lost so far."""
+        assert self._process.stdin and self._process.stdout
+        print(json.dumps({"calls": count, "attachments": dict(attachments)}), file=self._process.stdin, flush=True)
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the client ended with exit code {self._process.wait(10)}; its error is above")
+        answer = json.loads(line)
+        return answer["seen"], tuple(answer["failures"])
+
+    def settle(self, block: Block) -> None:
+        """Call until a whole run of calls comes from exactly the expected versions, or the time is up."""
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while time.monotonic() < deadline:
+            seen, _ = self.call(50, block.attachments)
+            if set(seen) == set(block.expected):
+                return
+
+
+@contextmanager
+def process(module: str, *arguments: str, environment: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """A Python process of this example; ended with the block."""
+    package = __package__ or "examples.greeter"
+    command = [sys.executable, "-m", f"{package}.{module}", *arguments]
+    running = subprocess.Popen(
+        command, env={**os.environ, **environment}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        yield running
+    finally:
+        assert running.stdin and running.stdout
+        running.stdin.close()
+        if module == "server":
+            running.terminate()
+        try:
+            running.wait(10)
+        except subprocess.TimeoutExpired:
+            running.kill()
+            running.wait()
+        running.stdout.close()
+
+
+def workload(name: str, xds_address: str) -> dict[str, str]:
+    """The environment that Kubernetes would give the pod ``name``."""
+    # A bootstrap of the caller's own would win over ISTIOD_ADDR.
+    own = {"GRPC_XDS_BOOTSTRAP": "", "GRPC_XDS_BOOTSTRAP_CONFIG": ""}
+    pod = {"POD_NAME": name, "POD_NAMESPACE": "default", "INSTANCE_IP": "127.0.0.1"}
+    return {**own, **pod, "ISTIOD_ADDR": xds_address}
+
+
+@contextmanager
+def servers(xds_address: str) -> Iterator[dict[int, int]]:
+    """Both versions on free ports; gives the port of base.yaml -> the port in use."""
+    with ExitStack() as stack:
+        ports = {}
+        for version, triple, thrift in (("v1", 20001, 9091), ("v2", 20002, 9092)):
+            environment = workload(f"dubbo-go-server-{version}", xds_address)
+            server = stack.enter_context(process("server", "--version", version, environment=environment))
+            assert server.stdout
+            line = server.stdout.readline()
+            if not line:
+                raise RuntimeError(f"the {version} server did not start; its error is above")
+            bound = json.loads(line)
+            ports[triple] = int(bound["triple"].rpartition(":")[2])
+            ports[thrift] = int(bound["thrift"].rpartition(":")[2])
+        yield ports
+
+
+def mesh_yaml(rules: str, ports: Mapping[int, int]) -> str:
+    """base.yaml with the ports in use, and a file of rules."""
+    text = (MESH / "base.yaml").read_text()
+    base = re.sub(r"\b\d{4,5}\b", lambda match: str(ports.get(int(match[0]), match[0])), text)
+    return f"{base}\n---\n{(MESH / rules).read_text()}"
+
+
+def play(
+    xds_address: str,
+    apply: Callable[[str], object],
+    *,
+    steps: tuple[Step, ...] = TUTORIAL,
+    protocols: tuple[str, ...] = PROTOCOLS,
+    calls: int = CALLS,
+    on_result: Callable[[Result], None] = lambda result: None,
+) -> list[Result]:
+    """Play the steps: servers and clients are processes of their own and live through all of them.
+
+    :param apply: gives the control plane a whole new set of YAML documents.
+    :param on_result: is told each result as it comes.
+    """
+    results = []
+    with servers(xds_address) as ports, ExitStack() as stack:
+        apply(mesh_yaml(steps[0].rules, ports))
+        clients = {
+            protocol: Client(
+                stack.enter_context(
+                    process("client", "--protocol", protocol, environment=workload(f"dubbo-go-client-{protocol}", xds_address))
+                )
+            )
+            for protocol in protocols
+        }
+        for step in steps:
+            apply(mesh_yaml(step.rules, ports))
+            for protocol, client in clients.items():
+                for block in step.blocks:
+                    client.settle(block)
+                    seen, failures = client.call(calls, block.attachments)
+                    result = Result(protocol, step, block, seen, probability(block.expected, seen), failures)
+                    results.append(result)
+                    on_result(result)
+    return results

@@ -1,0 +1,1 @@
+"""Endpoint picking: live clusters and endpoints, and one file per policy."""

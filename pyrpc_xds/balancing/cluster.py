@@ -1,0 +1,147 @@
+"""Live clusters: the picker that follows CDS and EDS, shared by every target that routes to the cluster."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from .._picker import Rng
+from ..errors import Unavailable
+from ..model.snapshot import ClusterFailure, ClusterState
+from ..transports.base import Connector
+from .endpoint import LiveEndpoint, LiveEndpoints
+from .policy import AddressPicker, build_picker
+
+# How many further picks are spent on finding a healthy endpoint before an unhealthy one is used after all.
+MAX_PASSED_OVER = 64
+
+
+class LiveCluster:
+    """A cluster in use.
+
+    Calls hold it through their route, so it outlives its removal from the configuration for as long as they
+    need it. ``_picker`` is replaced by one attribute store from the driver's thread.
+    """
+
+    __slots__ = ("_clock", "_endpoints", "_failure", "_picker", "addresses", "name", "state")
+
+    def __init__(self, name: str, endpoints: LiveEndpoints, clock: Callable[[], float]) -> None:
+        self.name = name
+        self.state: ClusterState | None = None
+        self.addresses: frozenset[str] = frozenset()
+        self._endpoints = endpoints
+        self._clock = clock
+        self._picker: AddressPicker | None = None
+        self._failure = "is not configured yet"
+
+    def pick(self, tried: LiveEndpoint | None = None) -> LiveEndpoint:
+        """The endpoint for one attempt; see :class:`pyrpc_xds.transports.base.LiveCluster`."""
+        picker = self._picker
+        if picker is None:
+            raise Unavailable(f"cluster {self.name} {self._failure}")
+        endpoint = self._endpoints[picker.pick()]
+        if endpoint.penalized_until or endpoint is tried:
+            return self._pick_another(picker, endpoint, tried)
+        return endpoint
+
+    def _pick_another(self, picker: AddressPicker, first: LiveEndpoint, tried: LiveEndpoint | None) -> LiveEndpoint:
+        now = self._clock()
+        best, endpoint = first, first
+        for _ in range(min(len(self.addresses), MAX_PASSED_OVER)):
+            if endpoint is not tried:
+                if endpoint.penalized_until <= now:
+                    return endpoint
+                if best is tried or endpoint.penalized_until < best.penalized_until:
+                    best = endpoint
+            endpoint = self._endpoints[picker.pick()]
+        return best
+
+    def apply(self, state: ClusterState, rng: Rng) -> None:
+        """Follow the configuration."""
+        self.state = state
+        if isinstance(state, ClusterFailure):
+            self._failure = f"cannot be used: {state.reason}"
+            self._picker = None
+            self.addresses = frozenset()
+        else:
+            self.addresses = frozenset(
+                endpoint.address for locality in state.assignment.localities for endpoint in locality.endpoints
+            )
+            self._failure = (
+                f"has no usable endpoints (EDS {state.cluster.eds_service_name!r}); "
+                "check the pods' readiness and labels, and the DestinationRule's subset"
+            )
+            self._picker = build_picker(state, rng) if self.addresses else None
+
+    def __repr__(self) -> str:
+        return f"<LiveCluster {self.name} {len(self.addresses)} endpoints>"
+
+
+class Retire(Protocol):
+    """Takes endpoints that no cluster names any more; releases them when calls that may still pick them are past."""
+
+    def __call__(self, endpoints: list[LiveEndpoint], /) -> None: ...
+
+
+class LiveClusters:
+    """The clusters of every router that reaches endpoints in the same way.
+
+    Changed when the configuration changes, mostly on the driver's thread; never by a call.
+
+    :param rng: gives each picker its start, so that clients do not move in step.
+    """
+
+    def __init__(self, connector: Connector, clock: Callable[[], float], rng: Rng, retire: Retire) -> None:
+        self._clock = clock
+        self._rng = rng
+        self._retire = retire
+        self._lock = threading.Lock()
+        # Guarded by _lock, except that calls look endpoints up.
+        self.endpoints = LiveEndpoints(connector, clock)
+        self._clusters: dict[str, LiveCluster] = {}
+        self._users: dict[str, int] = {}
+
+    def acquire(self, name: str) -> LiveCluster:
+        """The cluster ``name``; :meth:`release` it as often as it was acquired."""
+        with self._lock:
+            self._users[name] = self._users.get(name, 0) + 1
+            cluster = self._clusters.get(name)
+            if cluster is None:
+                cluster = self._clusters[name] = LiveCluster(name, self.endpoints, self._clock)
+            return cluster
+
+    def apply(self, name: str, state: ClusterState) -> None:
+        """Bring an acquired cluster up to date; the same ``state`` again does nothing."""
+        with self._lock:
+            cluster = self._clusters[name]
+            if cluster.state is state:
+                return
+            cluster.apply(state, self._rng)
+            unused = self._take_out_unused()
+        self._retire(unused)
+
+    def release(self, name: str) -> None:
+        """One user less; with the last one the cluster's endpoints are retired, unless another cluster has them."""
+        with self._lock:
+            self._users[name] -= 1
+            if self._users[name]:
+                return
+            del self._users[name], self._clusters[name]
+            unused = self._take_out_unused()
+        self._retire(unused)
+
+    def _take_out_unused(self) -> list[LiveEndpoint]:
+        # Over all live endpoints, not only those of the change: a call that began before the last change may
+        # have brought one back.
+        clusters = self._clusters.values()
+        return self.endpoints.retire(
+            [address for address in list(self.endpoints) if not any(address in c.addresses for c in clusters)]
+        )
+
+    def close(self) -> None:
+        """Close every connection now."""
+        with self._lock:
+            live = self.endpoints.retire(list(self.endpoints))
+        for endpoint in live:
+            endpoint.release(drain=False)

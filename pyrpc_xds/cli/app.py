@@ -1,0 +1,59 @@
+"""The command group and what its commands share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import click
+from rich.console import Console
+
+from ..errors import PyrpcXdsError
+
+console = Console(highlight=False)
+problems = Console(stderr=True, highlight=False)
+
+
+class Group(click.Group):
+    """Shows our own errors as one line, not as a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except PyrpcXdsError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="pyrpc-xds")
+def app() -> None:
+    """Proxyless Istio mesh for Python: look at decisions, check configuration, serve it, try it."""
+
+
+json_option: Callable[..., Any] = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+timeout_option: Callable[..., Any] = click.option(
+    "--timeout", default=10.0, show_default=True, help="Seconds to wait for the control plane."
+)
+
+
+def print_json(value: Mapping[str, Any] | list[Any]) -> None:
+    """One JSON document on standard output."""
+    click.echo(json.dumps(value, indent=2, default=str))
+
+
+def headers_of(values: tuple[str, ...]) -> dict[str, str]:
+    """``name=value`` or ``name: value`` options as a header view: lower-case names, values joined by a comma."""
+    headers: dict[str, str] = {}
+    for value in values:
+        separator = "=" if "=" in value and (":" not in value or value.index("=") < value.index(":")) else ":"
+        name, found, content = value.partition(separator)
+        if not found:
+            raise click.BadParameter(f"{value!r} is not name=value")
+        key, content = name.strip().lower(), content.strip()
+        headers[key] = f"{headers[key]},{content}" if key in headers else content
+    return headers
+
+
+# Each module registers its command.
+from . import check, control_plane, demo, dump, route  # noqa: E402, F401

@@ -1,0 +1,38 @@
+"""``pyrpc-xds control-plane``: serve a folder of Istio and Kubernetes YAML as xDS."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+
+import click
+
+from .app import app, console, json_option, print_json
+
+
+@app.command("control-plane")
+@click.option(
+    "--config",
+    required=True,
+    type=click.Path(exists=True, path_type=Path),
+    help="Folder of YAML files; watched, one push a change.",
+)
+@click.option("--listen", default="127.0.0.1:15010", show_default=True, help="host:port to serve xDS on.")
+@json_option
+def control_plane(config: Path, listen: str, as_json: bool) -> None:
+    """Serve the YAML in a folder as istiod would, until interrupted.
+
+    Point clients at it with ISTIOD_ADDR=127.0.0.1:15010.
+    """
+    from ..controlplane import ControlPlane
+
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    with ControlPlane(config, listen) as plane:
+        if as_json:
+            print_json({"address": plane.address})
+        else:
+            console.print(f"serving [bold]{config}[/] as xDS on [bold]{plane.address}[/]; ISTIOD_ADDR={plane.address}")
+        stopping.wait()

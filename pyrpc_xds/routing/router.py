@@ -1,0 +1,117 @@
+"""Router: the newest compiled snapshot of one target, and the wait for the first one."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from ..errors import DeadlineExceeded, Unavailable
+from .snapshot import CompiledSnapshot
+
+
+class Router:
+    """What a transport asks for decisions (:class:`pyrpc_xds.transports.base.Router`).
+
+    ``snapshot`` is replaced by one attribute store, from the driver's thread. A target that the control plane
+    does not know has no snapshot but a failure, until a snapshot comes after all.
+
+    :param authority: ``host:port``.
+    :param ready_timeout: seconds that :meth:`wait` takes where the caller gives no timeout.
+    :param note: what to add to an error text about the state of the control plane; empty for nothing.
+    """
+
+    __slots__ = ("__weakref__", "_failure", "_lock", "_note", "_on_close", "_ready_timeout", "_waiters", "authority", "snapshot")
+
+    def __init__(self, authority: str, ready_timeout: float, note: Callable[[], str]) -> None:
+        self.authority = authority
+        self.snapshot: CompiledSnapshot | None = None
+        self._ready_timeout = ready_timeout
+        self._note = note
+        self._on_close: Callable[[], None] | None = None
+        self._lock = threading.Lock()
+        # Guarded by _lock.
+        self._failure = ""
+        self._waiters: set[Callable[[], Any]] = set()
+
+    def publish(self, snapshot: CompiledSnapshot) -> None:
+        """Make ``snapshot`` the one that new calls see."""
+        self.snapshot = snapshot
+        self._failure = ""
+        self._wake()
+
+    def fail(self, reason: str) -> None:
+        """There is nothing to decide by: waiting and later calls fail with ``reason``."""
+        self.snapshot = None
+        self._failure = reason
+        self._wake()
+
+    def _wake(self) -> None:
+        with self._lock:
+            waiters, self._waiters = self._waiters, set()
+        for wake in waiters:
+            wake()
+
+    def _wait_with(self, wake: Callable[[], Any]) -> bool:
+        """Whether there is something to wait for; ``wake`` is then called once."""
+        with self._lock:
+            if self.snapshot is None and not self._failure:
+                self._waiters.add(wake)
+                return True
+            return False
+
+    def wait(self, timeout: float | None = None) -> CompiledSnapshot:
+        """Block for the first snapshot; see :class:`pyrpc_xds.transports.base.Router`."""
+        if self.snapshot is None:
+            event = threading.Event()
+            if self._wait_with(event.set):
+                event.wait(self._ready_timeout if timeout is None else timeout)
+                with self._lock:
+                    self._waiters.discard(event.set)
+        return self.snapshot or self._raise(timeout)
+
+    async def wait_async(self, timeout: float | None = None) -> CompiledSnapshot:
+        """:meth:`wait` for a running event loop."""
+        if self.snapshot is None:
+            loop = asyncio.get_running_loop()
+            ready = asyncio.Event()
+
+            def wake() -> None:
+                try:
+                    loop.call_soon_threadsafe(ready.set)
+                except RuntimeError:
+                    pass  # that loop is closed, nobody waits on it any more
+
+            if self._wait_with(wake):
+                try:
+                    async with asyncio.timeout(self._ready_timeout if timeout is None else timeout):
+                        await ready.wait()
+                except TimeoutError:
+                    pass
+                finally:
+                    with self._lock:
+                        self._waiters.discard(wake)
+        return self.snapshot or self._raise(timeout)
+
+    def _raise(self, timeout: float | None) -> NoReturn:
+        note = self._note()
+        if self._failure:
+            raise Unavailable(f"{self.authority}: {self._failure}{'; ' + note if note else ''}")
+        waited = self._ready_timeout if timeout is None else timeout
+        text = f"{self.authority}: no configuration within {waited:g} s; {note or 'the control plane has not answered yet'}"
+        raise Unavailable(text) if timeout is None else DeadlineExceeded(text)
+
+    def on_close(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` at the first :meth:`close`."""
+        self._on_close = callback
+
+    def close(self) -> None:
+        """Stop following the target. Calling it again does nothing."""
+        callback, self._on_close = self._on_close, None
+        if callback is not None:
+            callback()
+        self.fail("the client is closed")
+
+    def __repr__(self) -> str:
+        return f"<Router {self.authority} {'ready' if self.snapshot else self._failure or 'waiting'}>"

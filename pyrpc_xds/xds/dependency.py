@@ -1,0 +1,208 @@
+"""Dependencies: joins LDS, RDS, CDS and EDS of one target into complete snapshots (gRFC A74). Sans-IO.
+
+Make before break: while a new route's clusters are on their way, the last complete snapshot stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from ..errors import ResourceNotFound, XdsError
+from ..model.cluster import Cluster
+from ..model.endpoint import ClusterLoadAssignment
+from ..model.listener import Listener
+from ..model.route import RouteConfiguration
+from ..model.snapshot import ClusterConfig, ClusterFailure, ClusterState, MeshSnapshot
+from .types import CDS, EDS, LDS, RDS, ResourceType
+
+
+class Subscriptions(Protocol):
+    """The part of the driver that is used here, on the driver's thread."""
+
+    def subscribe(self, kind: ResourceType, name: str, watcher: Any) -> None: ...
+
+    def unsubscribe(self, kind: ResourceType, name: str, watcher: Any) -> None: ...
+
+
+class _Watch:
+    """The newest word about one resource: its value, or why there is none. Is its own watcher."""
+
+    __slots__ = ("_changed", "_source", "error", "kind", "name", "value")
+
+    def __init__(self, source: Subscriptions, kind: ResourceType, name: str, changed: Callable[[], None]) -> None:
+        self.kind = kind
+        self.name = name
+        self.value: Any = None
+        self.error: XdsError | None = None
+        self._source = source
+        self._changed = changed
+        source.subscribe(kind, name, self)
+
+    def on_changed(self, name: str, resource: Any) -> None:
+        self.value, self.error = resource, None
+        self._changed()
+
+    def on_error(self, name: str, error: XdsError) -> None:
+        self.value, self.error = None, error
+        self._changed()
+
+    def on_ambient_error(self, name: str, error: XdsError) -> None:
+        """The last good version stays; ``dump`` and error texts read it from the driver."""
+
+    def close(self) -> None:
+        self._source.unsubscribe(self.kind, self.name, self)
+
+
+class _ClusterWatch:
+    """CDS and EDS of one cluster, and the state made of them, which stays the same object while they do."""
+
+    __slots__ = ("_cds", "_changed", "_eds", "_source", "_state")
+
+    def __init__(self, source: Subscriptions, name: str, changed: Callable[[], None]) -> None:
+        self._source = source
+        self._changed = changed
+        self._eds: _Watch | None = None
+        self._state: ClusterState | None = None
+        self._cds = _Watch(source, CDS, name, changed)
+
+    def state(self) -> ClusterState | None:
+        """``None`` while something is on its way."""
+        cluster: Cluster | None = self._cds.value
+        self._follow(cluster.eds_service_name if cluster else None)
+        error = self._cds.error or (self._eds.error if self._eds else None)
+        if error is not None:
+            if not isinstance(self._state, ClusterFailure) or self._state.reason != str(error):
+                self._state = ClusterFailure(str(error))
+            return self._state
+        assignment: ClusterLoadAssignment | None = self._eds.value if self._eds else None
+        if cluster is None or assignment is None:
+            # A new EDS name of a known cluster: the last state goes on being used.
+            return self._state if isinstance(self._state, ClusterConfig) else None
+        state = self._state
+        if not (isinstance(state, ClusterConfig) and state.cluster is cluster and state.assignment is assignment):
+            self._state = ClusterConfig(cluster, assignment)
+        return self._state
+
+    def _follow(self, eds_name: str | None) -> None:
+        if self._eds is not None and eds_name is not None and self._eds.name != eds_name:
+            self._eds.close()
+            self._eds = None
+        if self._eds is None and eds_name is not None:
+            self._eds = _Watch(self._source, EDS, eds_name, self._changed)
+
+    def close(self) -> None:
+        self._cds.close()
+        if self._eds is not None:
+            self._eds.close()
+
+
+class DependencyManager:
+    """Follows one target through the four resource types.
+
+    :param authority: the listener's name.
+    :param clusters_of: the clusters that calls to the target can be routed to under a RouteConfiguration;
+        raises :class:`~pyrpc_xds.errors.Unavailable` where none can (no virtual host for the target).
+    :param publish: takes each new complete snapshot.
+    :param fail: takes the reason where the target cannot be resolved at all.
+    """
+
+    def __init__(
+        self,
+        source: Subscriptions,
+        authority: str,
+        *,
+        clusters_of: Callable[[RouteConfiguration], tuple[str, ...]],
+        publish: Callable[[MeshSnapshot], None],
+        fail: Callable[[str], None],
+    ) -> None:
+        self._source = source
+        self._clusters_of = clusters_of
+        self._publish = publish
+        self._fail = fail
+        self._dirty = True
+        self._rds: _Watch | None = None
+        self._clusters: dict[str, _ClusterWatch] = {}
+        self._named: tuple[RouteConfiguration, tuple[str, ...]] | None = None
+        self._published: MeshSnapshot | None = None
+        self._lds = _Watch(source, LDS, authority, self._touch)
+
+    def _touch(self) -> None:
+        self._dirty = True
+
+    def settle(self) -> None:
+        """Called when the session has nothing more to say for now: publish what has become complete."""
+        while self._dirty:  # following a new resource may find it cached, which changes things again
+            self._dirty = False
+            self._advance()
+
+    def _advance(self) -> None:
+        listener: Listener | None = self._lds.value
+        if listener is None:
+            self._follow_routes(None)
+            if self._lds.error is not None:
+                self._give_up(self._lds.error)
+            return
+        self._follow_routes(None if listener.route_config else listener.route_config_name)
+        if self._rds is not None and self._rds.error is not None:
+            self._give_up(self._rds.error)
+            return
+        config: RouteConfiguration | None = listener.route_config or (self._rds.value if self._rds else None)
+        if config is None:
+            return
+        wanted = self._names(config)
+        for name in wanted:
+            if name not in self._clusters:
+                self._clusters[name] = _ClusterWatch(self._source, name, self._touch)
+        states = {name: self._clusters[name].state() for name in wanted}
+        complete = {name: state for name, state in states.items() if state is not None}
+        if len(complete) == len(wanted):
+            for name in self._clusters.keys() - set(wanted):
+                self._clusters.pop(name).close()
+            self._offer(MeshSnapshot(listener, config, complete))
+        elif self._published is not None:
+            # The new routes wait; what happens meanwhile to the endpoints of the old ones does not.
+            last = self._published
+            refreshed = {name: self._clusters[name].state() or state for name, state in last.clusters.items()}
+            self._offer(MeshSnapshot(last.listener, last.route_config, refreshed))
+
+    def _offer(self, snapshot: MeshSnapshot) -> None:
+        last = self._published
+        if (
+            last is None
+            or last.listener is not snapshot.listener
+            or last.route_config is not snapshot.route_config
+            or last.clusters.keys() != snapshot.clusters.keys()
+            or any(last.clusters[name] is not state for name, state in snapshot.clusters.items())
+        ):
+            self._published = snapshot
+            self._publish(snapshot)
+
+    def _names(self, config: RouteConfiguration) -> tuple[str, ...]:
+        if self._named is None or self._named[0] is not config:
+            self._named = (config, self._clusters_of(config))
+        return self._named[1]
+
+    def _follow_routes(self, name: str | None) -> None:
+        if self._rds is not None and self._rds.name != name:
+            self._rds.close()
+            self._rds = None
+        if self._rds is None and name:
+            self._rds = _Watch(self._source, RDS, name, self._touch)
+
+    def _give_up(self, error: XdsError) -> None:
+        self._published = None
+        hint = ""
+        if isinstance(error, ResourceNotFound) and error.kind == "LDS":
+            hint = (
+                "; the control plane knows no such host and port: check the Service's name, namespace and port, "
+                "or list what it offers with 'pyrpc-xds dump'"
+            )
+        self._fail(f"{error}{hint}")
+
+    def close(self) -> None:
+        """Unsubscribe everything."""
+        for watch in (self._lds, self._rds, *self._clusters.values()):
+            if watch is not None:
+                watch.close()
+        self._clusters.clear()
