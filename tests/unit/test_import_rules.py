@@ -23,7 +23,7 @@ PROTOBUF = ("google", "envoy", "xds", "udpa", "istio")
 CORE = ("model/*", "xds/*", "routing/*", "balancing/*", "resilience/*")
 ABOVE_THE_MODEL = tuple(
     "pyrpc_xds." + name
-    for name in ("xds", "routing", "balancing", "resilience", "transports", "client", "bootstrap", "attachments")
+    for name in ("xds", "routing", "balancing", "resilience", "transports", "client", "bootstrap")
 )
 WAITING = ("socket", "ssl", "select", "selectors", "asyncio", "concurrent", "subprocess", "multiprocessing")
 CHANCE_AND_TIME = ("random", "secrets", "time", "datetime")
@@ -305,22 +305,6 @@ MACHINE = re.compile(
     r"(?<![\w.])/(?:work|root|home/\w+|Users/\w+)/|\.local/share/|find-links|index-url", re.IGNORECASE
 )
 TEXT = re.compile(r"\.(py|pyi|pxd|toml|md|ya?ml|json|proto|thrift|go|mod|txt)$|Makefile$|run$")
-    [
-        ".py",
-        ".pyi",
-        ".pxd",
-        ".toml",
-        ".md",
-        ".yaml",
-        ".yml",
-        ".json",
-        ".proto",
-        ".thrift",
-        ".go",
-        ".mod",
-        ".txt",
-    ]
-) | {""}
 
 
 def test_tree_names_no_machine() -> None:
