@@ -1,0 +1,86 @@
+"""Rivals measured side by side: in every round each has its turn, and the order rotates.
+
+A machine's speed drifts by more than the rivals differ. Within one round it hardly does, so ratios are taken
+round by round, and the median of them is reported with the spread of its middle half.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from time import perf_counter_ns
+from typing import Any
+
+WARM_UP = 30
+"""Calls at the start of each turn that do not count: the caches are still the previous rival's."""
+
+
+@dataclass
+class Rival:
+    """One way of making the same call.
+
+    :param call: makes one call, and raises if it fails.
+    :param close: releases what it holds; called once.
+    """
+
+    name: str
+    call: Callable[[], object]
+    close: Callable[[], object] = lambda: None
+    p50: list[float] = field(default_factory=list)
+    p99: list[float] = field(default_factory=list)
+
+    def turn(self, calls: int) -> None:
+        """Make ``calls`` calls and keep the 50th and 99th percentile of their times, in microseconds."""
+        call = self.call
+        for _ in range(WARM_UP):
+            call()
+        times = []
+        for _ in range(calls):
+            start = perf_counter_ns()
+            call()
+            times.append(perf_counter_ns() - start)
+        times.sort()
+        self.p50.append(percentile(times, 50) / 1000)
+        self.p99.append(percentile(times, 99) / 1000)
+
+
+def percentile(ascending: Sequence[float], percent: float) -> float:
+    """The nearest-rank percentile."""
+    return ascending[max(0, math.ceil(len(ascending) * percent / 100) - 1)]
+
+
+def compare(rivals: Sequence[Rival], rounds: int, calls: int) -> dict[str, dict[str, Any]]:
+    """Measure ``rivals``; figures by name, in microseconds, with ratios to the first.
+
+    Closes every rival, whatever happens.
+    """
+    try:
+        for number in range(rounds):
+            shift = number % len(rivals)
+            gc.collect()
+            for rival in [*rivals[shift:], *rivals[:shift]]:
+                rival.turn(calls)
+    finally:
+        for rival in rivals:
+            rival.close()
+    base = rivals[0]
+    figures = {}
+    for rival in rivals:
+        ratios = sorted(mine / bare for mine, bare in zip(rival.p50, base.p50, strict=True))
+        figures[rival.name] = {
+            "p50_us": round(median(rival.p50), 1),
+            "p99_us": round(median(rival.p99), 1),
+            "ratio": round(median(ratios), 3),
+            "ratio_middle_half": [round(percentile(ratios, 25), 3), round(percentile(ratios, 75), 3)],
+        }
+    return figures
+
+
+def ratio(rivals: Sequence[Rival], one: str, other: str) -> float:
+    """The median over the rounds of one rival's p50 to another's."""
+    by_name = {rival.name: rival for rival in rivals}
+    pairs = zip(by_name[one].p50, by_name[other].p50, strict=True)
+    return median(mine / theirs for mine, theirs in pairs)

@@ -1,0 +1,203 @@
+"""Ours beside its rivals, in one run: ``python -m benchmarks.run`` (or ``make bench``); see the README."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.metadata
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from . import memory, mesh, rivals
+from .rounds import compare, ratio
+
+GROUPS = ("thrift", "triple", "matcher", "eds", "memory")
+RESULTS = mesh.ROOT / "benchmarks" / "results" / "latest.json"
+LIBRARIES = ("grpcio", "protobuf", "thriftpy2", "Cython", "xds-protos", "envoy-data-plane")
+
+
+@dataclass
+class Goal:
+    """A figure that must be at most ``limit``; ``seen`` is None where a rival was absent."""
+
+    text: str
+    limit: float
+    seen: float | None
+    unit: str = "x"
+
+    @property
+    def verdict(self) -> str:
+        if self.seen is None:
+            return "[yellow]not measured[/]"
+        if self.seen <= self.limit:
+            return f"[green]met[/]: {self.seen:g} {self.unit}"
+        return f"[red]missed by {100 * (self.seen / self.limit - 1):.0f} %[/]: {self.seen:g} {self.unit}"
+
+
+@dataclass
+class Result:
+    """One group's figures and goals."""
+
+    title: str
+    figures: dict[str, Any]
+    goals: list[Goal]
+    absent: dict[str, str]
+
+
+def calls(group: str, control_plane: str, quick: bool) -> Result:
+    """Thrift or Triple: every rival makes the same call to the same servers, round by round."""
+    rounds, number = (5, 100) if quick else (21, 400)
+    with rivals.surroundings(control_plane) as (ports, sidecar):
+        entered = {"thrift": rivals.thrift, "triple": rivals.triple}[group](ports[group], sidecar)
+        field = entered.rivals
+        figures = compare(field, rounds, number)
+
+    def seen(one: str, other: str) -> float | None:
+        present = {rival.name for rival in field}
+        return round(ratio(field, one, other), 3) if {one, other} <= present else None
+
+    if group == "thrift":
+        goals = [
+            Goal("p50 to bare thriftpy2: at most 1.08", 1.08, seen(rivals.OURS, rivals.BARE_THRIFT)),
+            Goal("p50 to Envoy: at most 0.6", 0.6, seen(rivals.OURS, rivals.ENVOY_THRIFT)),
+        ]
+    else:
+        goals = [Goal("p50 to grpcio's xds:///: at most 1", 1.0, seen(rivals.OURS, rivals.GRPC_XDS))]
+    title = f"{group.capitalize()}, one unary call ({rounds} rounds of {number} calls)"
+    return Result(title, figures, goals, entered.absent)
+
+
+def of_module(group: str) -> Result:
+    """A group that another module measures: ``measure() -> dict``."""
+    figures = importlib.import_module(f".{group}", __package__).measure()
+    return Result(group.capitalize(), figures, [], {})
+
+
+def of_memory(control_plane: str) -> Result:
+    figures = memory.measure(control_plane)
+    goal = Goal("above idle: under 30 MB", 30.0, figures["above_idle_mb"], "MB")
+    return Result(f"Memory of {figures['endpoints']:,} endpoints", figures, [goal], {})
+
+
+def machine() -> dict[str, Any]:
+    """What the figures depend on; nothing that names the machine."""
+    versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
+    versions["envoy"] = rivals.envoy_peer.VERSION
+    return {
+        "processors": os.cpu_count(),
+        "architecture": platform.machine(),
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "compiled": bool(compiled := compiled_modules()),
+        "compiled_modules": compiled,
+        "load_average": [round(load, 2) for load in os.getloadavg()],
+        "versions": versions,
+    }
+
+
+def compiled_modules() -> list[str]:
+    """Which modules of ext/ run compiled."""
+    names = sorted(path.stem for path in (mesh.ROOT / "ext").glob("_*.py"))
+    loaded = {name: importlib.import_module(f"pyrpc_xds.{name}") for name in names}
+    return [name for name, module in loaded.items() if not str(module.__file__).endswith(".py")]
+
+
+def table(result: Result) -> Table:
+    """The figures of one group, as a person reads them."""
+    if result.figures and all(
+        isinstance(figure, dict) and "p50_us" in figure for figure in result.figures.values()
+    ):
+        shown = Table("", title=result.title, title_justify="left")
+        for heading in ("p50 us", "p99 us", "to bare", "middle half"):
+            shown.add_column(heading, justify="right")
+        for name, figure in result.figures.items():
+            low, high = figure["ratio_middle_half"]
+            shown.add_row(
+                f"[bold]{name}[/]" if name == rivals.OURS else name,
+                f"{figure['p50_us']:.1f}",
+                f"{figure['p99_us']:.1f}",
+                f"{figure['ratio']:.2f}",
+                f"{low:.2f} to {high:.2f}",
+            )
+        return shown
+    shown = Table("", "", title=result.title, title_justify="left", show_header=False)
+    for name, figure in leaves(result.figures):
+        shown.add_row(name, f"{figure:,}" if isinstance(figure, int) else str(figure))
+    return shown
+
+
+def leaves(figures: Any, path: str = "") -> list[tuple[str, Any]]:
+    """The figures of nested dictionaries, with their paths."""
+    if isinstance(figures, dict):
+        return [leaf for key, value in figures.items() for leaf in leaves(value, f"{path} {key}".strip())]
+    return [(path.replace("_", " "), figures)]
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer rounds: to see that everything runs")
+    parser.add_argument("--only", default=",".join(GROUPS), help=f"some of {','.join(GROUPS)}")
+    parser.add_argument("--json", type=Path, default=RESULTS, help="where to write the figures")
+    parser.add_argument("--control-plane", choices=sorted(mesh.CONTROL_PLANES), default="embedded")
+    chosen = parser.parse_args()
+    chosen.only = [group for group in GROUPS if group in chosen.only.split(",")]
+    return chosen
+
+
+def main() -> int:
+    """Measure the groups asked for; 1 if one of them could not be measured."""
+    chosen = arguments()
+    console = Console()
+    results: dict[str, Result] = {}
+    failed: dict[str, str] = {}
+    measures: dict[str, Callable[[], Result]] = {
+        "thrift": lambda: calls("thrift", chosen.control_plane, chosen.quick),
+        "triple": lambda: calls("triple", chosen.control_plane, chosen.quick),
+        "matcher": lambda: of_module("matcher"),
+        "eds": lambda: of_module("eds"),
+        "memory": lambda: of_memory(chosen.control_plane),
+    }
+    facts = machine()
+    for group in chosen.only:
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+        with Progress(*columns, console=console, transient=True) as progress:
+            progress.add_task(f"measuring {group}", total=None)
+            try:
+                results[group] = measures[group]()
+            except Exception as error:
+                failed[group] = f"{type(error).__name__}: {error}"
+                console.print(f"[red]{group} could not be measured[/]: {failed[group]}\n")
+                continue
+        console.print(table(results[group]))
+        for name, reason in results[group].absent.items():
+            console.print(f"  [yellow]{name} is absent[/]: {reason}", markup=True, highlight=False)
+        for goal in results[group].goals:
+            console.print(f"  {goal.text}: {goal.verdict}")
+        console.print()
+    chosen.json.parent.mkdir(parents=True, exist_ok=True)
+    report = {
+        "taken": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "quick": chosen.quick,
+        "control_plane": chosen.control_plane,
+        "machine": facts,
+        "groups": {group: asdict(result) for group, result in results.items()},
+        "failed": failed,
+    }
+    chosen.json.write_text(json.dumps(report, indent=2) + "\n")
+    console.print(f"Written to {os.path.relpath(chosen.json)}.")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
