@@ -1,0 +1,300 @@
+"""Route table: the routes of one authority, compiled into the matcher's program.
+
+Order and rules are those of gRFC A28 with the header semantics of Envoy. The virtual host is chosen when the
+table is compiled, because a target has one authority.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Generic, NoReturn, Protocol, TypeVar, cast
+
+from .._matcher import (
+    DomainIndex,
+    FractionTest,
+    HeaderTest,
+    PathTest,
+    PresentTest,
+    RangeTest,
+    RouteEntry,
+    RouteProgram,
+    StringTest,
+    Test,
+)
+from .._picker import Rng, WeightedPicker
+from ..errors import Unavailable
+from ..model.route import (
+    ClusterRoute,
+    HeaderMatcher,
+    PathMatch,
+    PathMatcher,
+    PresentMatcher,
+    RangeMatcher,
+    Route,
+    RouteConfiguration,
+    StringMatch,
+    StringMatcher,
+    VirtualHost,
+    WeightedCluster,
+)
+from .explain import (
+    Condition,
+    Explanation,
+    Outcome,
+    RouteExplanation,
+    words_of_fraction,
+    words_of_header,
+    words_of_path,
+)
+from .regex import RegexCache
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+MILLION = 1_000_000
+CONTENT_TYPE = "application/grpc"
+"""The ``content-type`` of a call whose headers name none (gRFC A28). Thrift has no such header: its calls
+count as gRPC's here, so that one rule says the same for both protocols."""
+
+SHOWN_DOMAINS = 20
+SHOWN_PATH = 200
+
+
+class Bind(Protocol[T_co]):
+    """Makes the destination of one (route, weighted cluster) pair, when the table is compiled."""
+
+    def __call__(self, route: Route, action: ClusterRoute, cluster: WeightedCluster, /) -> T_co: ...
+
+
+class RouteTable(Generic[T]):
+    """The compiled routes of one authority. Immutable, shared by threads.
+
+    :ivar match: ``match(path, headers)`` is the destination of a call, the weighted cluster drawn: one
+        compiled call. Headers have lower-case names; several values of a name are joined by ``,``. Raises
+        :class:`Unavailable` where no route matches, the matching one cannot carry a call, or no virtual host
+            serves
+        the authority.
+    :ivar authority: as given.
+    :ivar virtual_host: the chosen one, or ``None``.
+    :ivar domain: the pattern that chose it.
+    :ivar clusters: the name of every cluster that a call can be sent to, in route order.
+    """
+
+    __slots__ = (
+        "_domains",
+        "_program",
+        "_route_config",
+        "_spelling",
+        "authority",
+        "clusters",
+        "domain",
+        "match",
+        "virtual_host",
+    )
+
+    match: Callable[[str, Mapping[str, str]], T]
+
+    def __init__(
+        self,
+        config: RouteConfiguration,
+        authority: str,
+        chosen: tuple[str, str, VirtualHost] | None,
+        bind: Bind[T],
+        rng: Rng,
+    ) -> None:
+        self.authority = authority
+        self._route_config = config.name
+        self.domain, self._spelling = chosen[:2] if chosen else ("", "")
+        self.virtual_host = chosen[2] if chosen else None
+        self._domains = () if chosen else tuple(d for host in config.virtual_hosts for d in host.domains)
+        routes = self._routes
+        regexes = RegexCache()
+        self._program = RouteProgram([_entry(route, bind, regexes, rng) for route in routes], self._refuse)
+        self.clusters = tuple(
+            dict.fromkeys(
+                cluster.name
+                for route in routes
+                if isinstance(route.action, ClusterRoute)
+                for cluster in route.action.clusters
+            )
+        )
+        self.match = cast("Callable[[str, Mapping[str, str]], T]", self._program.match)
+
+    @property
+    def _routes(self) -> tuple[Route, ...]:
+        return self.virtual_host.routes if self.virtual_host else ()
+
+    def _refuse(self, path: str, index: int) -> NoReturn:
+        raise Unavailable(self._refusal(path, index))
+
+    def _refusal(self, path: str, index: int) -> str:
+        shown = repr(path[:SHOWN_PATH])
+        if self.virtual_host is None:
+            domains = ", ".join(self._domains[:SHOWN_DOMAINS]) or "none"
+            more = len(self._domains) - SHOWN_DOMAINS
+            return (
+                f"{self.authority}: no virtual host of RouteConfiguration {self._route_config!r} serves it; "
+                f"domains: {domains}{f' and {more} more' if more > 0 else ''}"
+            )
+        where = f"virtual host {self.virtual_host.name!r} (RouteConfiguration {self._route_config!r})"
+        routes = self._routes
+        if index < 0:
+            return f"{self.authority}: none of the {len(routes)} routes of {where} matches {shown}"
+        route = routes[index]
+        kind = getattr(route.action, "kind", "")
+        return (
+            f"{self.authority}: {shown} matches route {index + 1} of {len(routes)}"
+            f"{f' ({route.name})' if route.name else ''} of {where}, whose action {kind} cannot carry a call"
+        )
+
+    def explain(self, path: str, headers: Mapping[str, str]) -> Explanation:
+        """How a call is decided, by the same compiled tests that decide it. Draws nothing."""
+        view = dict(headers)
+        matched: int | None = None
+        routes = []
+        for index, (route, entry) in enumerate(zip(self._routes, self._program.entries, strict=True)):
+            outcome: Outcome = "not reached"
+            condition = None
+            if matched is None:
+                outcome, condition = _verdict(route, entry, path, view)
+                matched = index if outcome == "matched" else None
+            routes.append(
+                RouteExplanation(
+                    index, route.name, outcome, condition, _wants(route), _action(route), _clusters(route)
+                )
+            )
+        routable = matched is not None and isinstance(self._routes[matched].action, ClusterRoute)
+        return Explanation(
+            authority=self.authority,
+            path=path,
+            route_config=self._route_config,
+            virtual_host=self.virtual_host.name if self.virtual_host else None,
+            domain=self.domain,
+            why=self._why(),
+            routes=tuple(routes),
+            matched=matched,
+            clusters=_clusters(self._routes[matched]) if matched is not None else (),
+            error="" if routable else self._refusal(path, -1 if matched is None else matched),
+        )
+
+    def _why(self) -> str:
+        if self.virtual_host is None:
+            return "no domain matches the authority"
+        if self.domain == "*":
+            return "only the domain * matches the authority"
+        kind = "the longest matching suffix" if self.domain.startswith("*") else "an exact domain"
+        if self.domain.endswith("*"):
+            kind = "the longest matching prefix"
+        spelled = "" if self._spelling == self.authority else f" of {self._spelling}, without the port"
+        return f"{self.domain} is {kind}{spelled}"
+
+    def __repr__(self) -> str:
+        host = self.virtual_host.name if self.virtual_host else "no virtual host"
+        return f"<RouteTable {self.authority} {host} {len(self._routes)} routes>"
+
+
+def compile_route_table(
+    config: RouteConfiguration,
+    authority: str,
+    bind: Bind[T],
+    rng: Rng,
+    last: RouteTable[T] | None = None,
+) -> RouteTable[T]:
+    """Compile the routes that ``config`` has for ``authority``.
+
+    The authority is matched as given, port included (gRFC A27). Where no domain of a kind (exact, suffix,
+    prefix) matches, it is tried without its port before the next kind is: Istio's sidecar configuration
+    leaves ports out of its domains (``ignore_port_in_host_matching``).
+
+    :param authority: ``host:port``.
+    :param bind: called once for each weighted cluster of each route.
+    :param rng: draws weighted clusters and fractions.
+    :param last: a table that may be returned instead, where it was compiled for the same authority from an
+        equal virtual host; its destinations are the ones that were bound then.
+    :raises ConfigError: a regular expression is refused, see :mod:`pyrpc_xds.routing.regex`. A table without
+        a virtual host is no error: each call raises :class:`Unavailable`.
+    """
+    domains = ((domain, host) for host in config.virtual_hosts for domain in host.domains)
+    found = DomainIndex(domains).find(*_spellings(authority))
+    chosen = cast("tuple[str, str, VirtualHost] | None", found)
+    if last is not None and chosen is not None:
+        compiled = (last.authority, last.domain, last.virtual_host)
+        if compiled == (authority, chosen[0], chosen[2]):
+            return last
+    return RouteTable(config, authority, chosen, bind, rng)
+
+
+def _spellings(authority: str) -> tuple[str, ...]:
+    host, colon, port = authority.rpartition(":")
+    has_port = colon and port.isascii() and port.isdigit() and (":" not in host or host.endswith("]"))
+    return (authority, host) if has_port else (authority,)
+
+
+def _entry(route: Route, bind: Bind[T], regexes: RegexCache, rng: Rng) -> RouteEntry:
+    tests: list[Test] = [_header_test(header, regexes) for header in route.match.headers]
+    if route.match.fraction is not None:
+        tests.append(FractionTest(route.match.fraction, rng))
+    path = PathTest(_path_test(route.match.path, regexes))
+    action = route.action
+    if not isinstance(action, ClusterRoute):
+        return RouteEntry(path, tuple(tests))
+    bound = tuple([bind(route, action, cluster) for cluster in action.clusters])
+    if len(bound) == 1:
+        return RouteEntry(path, tuple(tests), bound[0])
+    weights = tuple([cluster.weight for cluster in action.clusters])
+    return RouteEntry(path, tuple(tests), None, WeightedPicker(bound, weights, rng))
+
+
+def _path_test(path: PathMatcher, regexes: RegexCache) -> StringTest:
+    if path.kind is PathMatch.REGEX:
+        return regexes.test(path.value)
+    return StringTest(path.kind.value, path.value, not path.case_sensitive)
+
+
+def _header_test(header: HeaderMatcher, regexes: RegexCache) -> HeaderTest:
+    default = "" if header.missing_as_empty else None
+    if header.name == "content-type":
+        default = CONTENT_TYPE
+    match header.matcher:
+        case StringMatcher(kind, value, ignore_case):
+            plain = kind is not StringMatch.REGEX
+            test = StringTest(kind.value, value, ignore_case) if plain else regexes.test(value)
+            return HeaderTest(header.name, test, header.invert, default)
+        case RangeMatcher(start, end):
+            return RangeTest(header.name, start, end, header.invert, default)
+        case PresentMatcher(present):
+            return PresentTest(header.name, present, header.invert, default)
+
+
+def _verdict(
+    route: Route, entry: RouteEntry, path: str, headers: dict[str, str]
+) -> tuple[Outcome, Condition | None]:
+    if not entry.path.holds(path, headers):
+        return "failed", Condition("path", words_of_path(route.match.path), path)
+    for header, test in zip(route.match.headers, entry.tests, strict=False):  # the fraction comes after
+        if not test.holds(path, headers):
+            got = cast("HeaderTest", test).value(headers)
+            return "failed", Condition(f"header {header.name}", words_of_header(header), got)
+    fraction = route.match.fraction
+    if fraction is None or fraction >= MILLION:
+        return "matched", None
+    return "sometimes" if fraction else "failed", Condition("fraction", words_of_fraction(fraction), None)
+
+
+def _wants(route: Route) -> str:
+    match = route.match
+    words = [f"path {words_of_path(match.path)}"]
+    words += [f"header {header.name} {words_of_header(header)}" for header in match.headers]
+    if match.fraction is not None:
+        words.append(words_of_fraction(match.fraction))
+    return "; ".join(words)
+
+
+def _action(route: Route) -> str:
+    return "cluster" if isinstance(route.action, ClusterRoute) else route.action.kind
+
+
+def _clusters(route: Route) -> tuple[tuple[str, int], ...]:
+    if not isinstance(route.action, ClusterRoute):
+        return ()
+    return tuple((cluster.name, cluster.weight) for cluster in route.action.clusters)
