@@ -1,0 +1,121 @@
+"""Cluster (CDS): gRFC A27 and A32. Only EDS clusters; one that demands TLS is refused, not downgraded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from envoy.config.cluster.v3 import cluster_pb2
+
+from ...model.cluster import DEFAULT_MAX_REQUESTS, Cluster, LbPolicy
+from .common import Refused, decoder, require_ads, type_name
+
+_Proto = cluster_pb2.Cluster
+_DEFAULT_PRIORITY = 0
+_RAW_BUFFER = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"
+_LB_EXTENSIONS = "envoy.extensions.load_balancing_policies."
+
+_EXACT_POLICIES = {_Proto.ROUND_ROBIN: LbPolicy.ROUND_ROBIN, _Proto.RANDOM: LbPolicy.RANDOM}
+_NEAR_POLICIES = frozenset({_Proto.LEAST_REQUEST, _Proto.RING_HASH, _Proto.MAGLEV})
+_EXACT_EXTENSIONS = {
+    "round_robin.v3.RoundRobin": LbPolicy.ROUND_ROBIN,
+    "random.v3.Random": LbPolicy.RANDOM,
+}
+_NEAR_EXTENSIONS = frozenset(
+    {
+        "least_request.v3.LeastRequest",
+        "ring_hash.v3.RingHash",
+        "maglev.v3.Maglev",
+        "client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin",
+        "wrr_locality.v3.WrrLocality",
+        "pick_first.v3.PickFirst",
+    }
+)
+_NOT_APPLIED = ("outlier_detection", "health_checks", "lb_subset_config")
+
+
+def _cluster(message: Any) -> Cluster:
+    which = message.WhichOneof("cluster_discovery_type")
+    if which == "cluster_type":
+        raise Refused(f"cluster_type {message.cluster_type.name!r} is not supported; only EDS is")
+    if message.type != _Proto.EDS:
+        raise Refused(f"type {_name(_Proto.DiscoveryType, message.type)} is not supported; only EDS is")
+    if not message.HasField("eds_cluster_config"):
+        raise Refused("eds_cluster_config is missing")
+    require_ads(message.eds_cluster_config.eds_config, "eds_cluster_config.eds_config")
+    _refuse_tls(message)
+    notes: list[str] = []
+    policy = _lb_policy(message, notes)
+    held = {field.name for field, _ in message.ListFields()}
+    notes += [f"{field} is not applied" for field in _NOT_APPLIED if field in held]
+    return Cluster(
+        name=message.name,
+        eds_service_name=message.eds_cluster_config.service_name or message.name,
+        lb_policy=policy,
+        max_requests=_max_requests(message.circuit_breakers),
+        notes=tuple(notes),
+    )
+
+
+def _refuse_tls(message: Any) -> None:
+    """A cluster that asks for a secured transport must not be reached without (A29)."""
+    sockets = [("transport_socket", message.transport_socket)] if message.HasField("transport_socket") else []
+    sockets += [
+        (f"transport_socket_matches[{index}]", match.transport_socket)
+        for index, match in enumerate(message.transport_socket_matches)
+    ]
+    for field, socket in sockets:
+        kind = type_name(socket.typed_config.type_url)
+        if kind != _RAW_BUFFER:
+            raise Refused(
+                f"{field} {socket.name!r} demands {kind.rpartition('.')[2] or 'a secured transport'}, "
+                "which is not supported; its calls are not sent in plaintext instead"
+            )
+
+
+def _lb_policy(message: Any, notes: list[str]) -> LbPolicy:
+    if message.HasField("load_balancing_policy"):
+        return _extension_policy(message.load_balancing_policy, notes)
+    number = message.lb_policy
+    if number in _EXACT_POLICIES:
+        return _EXACT_POLICIES[number]
+    name = _name(_Proto.LbPolicy, number)
+    if number in _NEAR_POLICIES:
+        notes.append(f"lb_policy {name} is not implemented; ROUND_ROBIN is used")
+        return LbPolicy.ROUND_ROBIN
+    raise Refused(f"lb_policy {name} is not supported")
+
+
+def _extension_policy(message: Any, notes: list[str]) -> LbPolicy:
+    """The first policy of the list that is known decides (A52)."""
+    seen = []
+    for policy in message.policies:
+        kind = type_name(policy.typed_extension_config.typed_config.type_url)
+        short = kind.removeprefix(_LB_EXTENSIONS)
+        if short in _EXACT_EXTENSIONS:
+            return _EXACT_EXTENSIONS[short]
+        if short in _NEAR_EXTENSIONS:
+            notes.append(f"load_balancing_policy {short} is not implemented; ROUND_ROBIN is used")
+            return LbPolicy.ROUND_ROBIN
+        seen.append(kind)
+    raise Refused(f"load_balancing_policy: none of {seen} is supported")
+
+
+def _max_requests(breakers: Any) -> int:
+    for threshold in breakers.thresholds:
+        if threshold.priority == _DEFAULT_PRIORITY and threshold.HasField("max_requests"):
+            return int(threshold.max_requests.value)
+    return DEFAULT_MAX_REQUESTS
+
+
+def _name(enum: Any, number: int) -> str:
+    try:
+        return str(enum.Name(number))
+    except ValueError:
+        return str(number)
+
+
+decode_cluster = decoder("CDS", cluster_pb2.Cluster, lambda message: message.name, _cluster)
+"""Bytes of an envoy.config.cluster.v3.Cluster to :class:`~pyrpc_xds.model.cluster.Cluster`.
+
+:raises ResourceInvalid: it is not, or breaks a rule.
+"""

@@ -1,0 +1,131 @@
+"""DiscoveryRequest and DiscoveryResponse: bytes outside, plain dataclasses inside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from envoy.config.core.v3 import base_pb2
+from envoy.service.discovery.v3 import discovery_pb2
+from google.protobuf.message import DecodeError
+from google.protobuf.struct_pb2 import Struct
+from google.rpc import code_pb2
+
+from ...bootstrap import Node
+from ...errors import ConfigError, StreamError
+
+ADS_METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources"
+RESOURCE_URL = "type.googleapis.com/envoy.service.discovery.v3.Resource"
+# gRFC A27 (overprovisioning) and the xDS specification (Resource wrappers may be used in state of the world).
+CLIENT_FEATURES = ("envoy.lb.does_not_support_overprovisioning", "xds.config.resource-in-sotw")
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoveryRequest:
+    """One request: a subscription, and the ACK or NACK of a response where ``nonce`` is set.
+
+    :param names: every resource wanted of this type (state of the world).
+    :param version: the last accepted version; empty: none yet.
+    :param nonce: of the response this answers; empty: the first request of a type on a stream.
+    :param error: why the response was refused; empty: it was accepted.
+    :param node: only in the first request of a stream.
+    """
+
+    type_url: str
+    names: tuple[str, ...] = ()
+    version: str = ""
+    nonce: str = ""
+    error: str = ""
+    node: Node | None = None
+
+
+class RawResource(NamedTuple):
+    """One resource, not yet decoded.
+
+    :param type_url: of the resource itself, which a bad server may have different from the response's.
+    :param name: from the Resource wrapper; empty where the server does not wrap.
+    """
+
+    type_url: str
+    value: bytes
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoveryResponse:
+    """One response, its resources not yet decoded."""
+
+    type_url: str
+    version: str = ""
+    nonce: str = ""
+    resources: tuple[RawResource, ...] = ()
+
+
+def encode_node(node: Node, version: str = "") -> base_pb2.Node:
+    """The node as protobuf.
+
+    :param version: of this package.
+    :raises ConfigError: the metadata holds what JSON does not (checked when a client is made).
+    """
+    metadata = Struct()
+    try:
+        metadata.update(node.metadata)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ConfigError(f"not JSON values: {error}", where="node.metadata") from None
+    return base_pb2.Node(
+        id=node.id,
+        cluster=node.cluster,
+        metadata=metadata,
+        locality=base_pb2.Locality(
+            region=node.locality.region, zone=node.locality.zone, sub_zone=node.locality.sub_zone
+        ),
+        user_agent_name="pyrpc-xds",
+        user_agent_version=version,
+        client_features=CLIENT_FEATURES,
+    )
+
+
+def encode_request(request: DiscoveryRequest, user_agent_version: str = "") -> bytes:
+    """The bytes of a request."""
+    message = discovery_pb2.DiscoveryRequest(
+        type_url=request.type_url,
+        resource_names=request.names,
+        version_info=request.version,
+        response_nonce=request.nonce,
+    )
+    if request.error:
+        message.error_detail.code = code_pb2.INVALID_ARGUMENT
+        message.error_detail.message = request.error
+    if request.node is not None:
+        message.node.CopyFrom(encode_node(request.node, user_agent_version))
+    raw: bytes = message.SerializeToString()
+    return raw
+
+
+def decode_response(raw: bytes) -> DiscoveryResponse:
+    """The response in ``raw``. A Resource wrapper (resource-in-sotw) is taken off here.
+
+    :raises StreamError: the bytes are not a DiscoveryResponse; only a new stream can help.
+    """
+    try:
+        message = discovery_pb2.DiscoveryResponse.FromString(raw)
+    except DecodeError as error:
+        raise StreamError(
+            f"the control plane sent {len(raw)} bytes that are no DiscoveryResponse: {error}"
+        ) from None
+    resources = []
+    for resource in message.resources:
+        if resource.type_url == RESOURCE_URL:
+            resources.append(_unwrap(resource.value))
+        else:
+            resources.append(RawResource(resource.type_url, resource.value))
+    return DiscoveryResponse(message.type_url, message.version_info, message.nonce, tuple(resources))
+
+
+def _unwrap(value: bytes) -> RawResource:
+    try:
+        wrapper = discovery_pb2.Resource.FromString(value)
+    except DecodeError:
+        # Left as it is, it has the wrong type for its response and is refused as one bad resource.
+        return RawResource(RESOURCE_URL, value)
+    return RawResource(wrapper.resource.type_url, wrapper.resource.value, wrapper.name)

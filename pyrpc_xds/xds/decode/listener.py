@@ -1,0 +1,70 @@
+"""Listener (LDS): the ApiListener of gRFC A27, with the rules of A30, A31, A39 and A41."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from envoy.config.listener.v3 import listener_pb2
+from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
+from google.protobuf.message import DecodeError
+
+from ...model.listener import Listener
+from .common import Refused, decoder, limit, require_ads, type_name
+from .http_filter import listener_filters
+from .route import route_configuration
+
+_HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+
+
+def _listener(message: Any) -> Listener:
+    if not message.HasField("api_listener"):
+        raise Refused(
+            "no api_listener: sidecar and inbound listeners are not supported "
+            "(a node whose metadata lacks GENERATOR: grpc is sent those)"
+        )
+    any_config = message.api_listener.api_listener
+    if type_name(any_config.type_url) != _HCM:
+        raise Refused(f"api_listener: type {any_config.type_url!r} is not supported")
+    try:
+        hcm = http_connection_manager_pb2.HttpConnectionManager.FromString(any_config.value)
+    except DecodeError as error:
+        raise Refused(f"api_listener: not an HttpConnectionManager: {error}") from None
+    try:
+        return _api_listener(message.name, hcm)
+    except Refused as error:
+        raise error.inside("api_listener") from None
+
+
+def _api_listener(name: str, hcm: Any) -> Listener:
+    # A41: both would change what an RBAC rule sees as the peer's address.
+    if hcm.xff_num_trusted_hops:
+        raise Refused("xff_num_trusted_hops must be 0")
+    if hcm.original_ip_detection_extensions:
+        raise Refused("original_ip_detection_extensions must be empty")
+    duration = None
+    if hcm.common_http_protocol_options.HasField("max_stream_duration"):
+        duration = limit(
+            hcm.common_http_protocol_options.max_stream_duration,
+            "common_http_protocol_options.max_stream_duration",
+        )
+    notes = listener_filters(hcm.http_filters)
+    specifier = hcm.WhichOneof("route_specifier")
+    if specifier == "rds":
+        require_ads(hcm.rds.config_source, "rds")
+        if not hcm.rds.route_config_name:
+            raise Refused("rds.route_config_name is empty")
+        return Listener(name, hcm.rds.route_config_name, None, duration, notes)
+    if specifier == "route_config":
+        try:
+            inline = route_configuration(hcm.route_config)
+        except Refused as error:
+            raise error.inside("route_config") from None
+        return Listener(name, "", inline, duration, notes)
+    raise Refused(f"route_specifier {specifier or 'missing'} is not supported")
+
+
+decode_listener = decoder("LDS", listener_pb2.Listener, lambda message: message.name, _listener)
+"""Bytes of an envoy.config.listener.v3.Listener to :class:`~pyrpc_xds.model.listener.Listener`.
+
+:raises ResourceInvalid: it is not, or breaks a rule.
+"""

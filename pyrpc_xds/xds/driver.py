@@ -1,0 +1,503 @@
+"""The thread that runs the session: the only I/O of this folder.
+
+One daemon thread owns the session, the timers and every call to a watcher; it starts with the first
+subscription. Per stream there are two more: a reader, and the one in which grpc takes requests. Everything
+reaches the driver thread through one inbox. The reader puts the next message there only after the last one
+has been dealt with, watchers included: in a storm of updates HTTP/2 flow control holds them back, not our
+memory.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import heapq
+import itertools
+import logging
+import os
+import queue
+import random as _random
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from ..bootstrap import Bootstrap, ChannelCredentials, Server
+from ..errors import ConfigError, StreamError, UsageError
+from .backoff import BackOff
+from .decode.envelope import ADS_METHOD, decode_response, encode_node, encode_request
+from .session import Session
+from .types import ResourceType
+from .watch import Watcher
+
+_log = logging.getLogger("pyrpc_xds.xds")
+
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+# A dead peer is noticed after both together, 30 s. istiod allows a ping every 15 s.
+_KEEPALIVE_TIME_MS = 20_000
+_KEEPALIVE_TIMEOUT_MS = 10_000
+# A turn of the loop ends after so many commands or rounds of news, so that no flood starves the rest.
+_MAX_BATCH = 1000
+
+
+class _Stream:
+    """One ADS stream and its threads. Used by the driver thread, except where a comment says otherwise.
+
+    :ivar taken: requests that grpc has taken for sending, which it does only on a live connection.
+    """
+
+    def __init__(self, driver: AdsDriver, channel: grpc.Channel, opened_at: float) -> None:
+        self.opened_at = opened_at
+        self.handed = 0
+        self.taken = 0
+        self._inbox = driver._inbox
+        self._channel = channel
+        self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._processed = threading.Semaphore(0)
+        self._ended = False
+        method = channel.stream_stream(ADS_METHOD, None, None)  # no serializers: bytes in, bytes out
+        self._call = method(self._requests(), wait_for_ready=False)
+        self._reader = threading.Thread(target=self._read, name="pyrpc-xds-ads-reader", daemon=True)
+        self._reader.start()
+
+    def send(self, request: bytes) -> None:
+        self.handed += 1
+        self._outbox.put(request)
+
+    def processed(self) -> None:
+        """The last message is dealt with: the reader may fetch the next."""
+        self._processed.release()
+
+    def end(self) -> None:
+        """Abandon the stream; its threads end by themselves."""
+        self._ended = True
+        self._outbox.put(None)
+        self._processed.release()
+        self._call.cancel()  # type: ignore[no-untyped-call]
+        self._channel.close()
+
+    def join(self, timeout: float) -> None:
+        self._reader.join(timeout)
+
+    def _requests(self) -> Iterator[bytes]:
+        """Runs in a thread of grpc, which comes back for more once the message is on its way.
+
+        (Should another version of grpc come back earlier, resource timers would start a little early.)
+        """
+        while (request := self._outbox.get()) is not None:
+            yield request
+            self._inbox.put((self, None, None))
+
+    def _read(self) -> None:
+        """Runs in the reader thread."""
+        error = StreamError("the control plane closed the ADS stream")
+        try:
+            for message in self._call:
+                self._inbox.put((self, message, None))
+                self._processed.acquire()
+                if self._ended:
+                    return
+        except grpc.RpcError as failure:
+            error = StreamError(_explain(failure))
+        except Exception as failure:  # grpc closing under us
+            error = StreamError(f"{type(failure).__name__}: {failure}")
+        self._inbox.put((self, None, error))
+
+
+class AdsDriver:
+    """Runs an ADS session against the first server of a bootstrap.
+
+    Every method may be called from any thread; watchers and callbacks always run on the driver's own.
+
+    :param bootstrap: where and who. Further servers are not used (no fallback yet), which is logged.
+    :param resource_timeout: seconds after which a resource that the server does not send does not exist;
+        ``None``: 15, or what the server features say (gRFC A57, A88).
+    :param max_message_bytes: longest response that is accepted.
+    :param backoff: delays between streams.
+    :param clock: monotonic seconds.
+    :param user_agent_version: told to the server.
+    :raises ConfigError: the node's metadata cannot be sent.
+    """
+
+    def __init__(
+        self,
+        bootstrap: Bootstrap,
+        *,
+        resource_timeout: float | None = None,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+        backoff: BackOff | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        user_agent_version: str = "",
+    ) -> None:
+        # Set once.
+        self.bootstrap = bootstrap
+        self.server: Server = bootstrap.servers[0]
+        self._resource_timeout = resource_timeout
+        self._max_message_bytes = max_message_bytes
+        self._clock = clock
+        self._version = user_agent_version
+        self._backoff = backoff or BackOff(_random.random)
+        encode_node(bootstrap.node)  # what cannot be sent is the caller's error, here and now
+        if len(bootstrap.servers) > 1:
+            _log.warning(
+                "%s names %d control planes; only the first, %s, is used",
+                bootstrap.source,
+                len(bootstrap.servers),
+                self.server.uri,
+            )
+        # Guarded by _lock: the life of the thread.
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+        # Replaced as a whole, read anywhere.
+        self._failure: tuple[float, str] | None = None
+        self._settled: tuple[Callable[[], None], ...] = ()
+        self._forked: tuple[Callable[[], None], ...] = ()
+        self._fresh()
+
+    def _fresh(self) -> None:
+        """State of the driver thread, as before its start."""
+        self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._session = Session(
+            self.bootstrap.node,
+            fail_on_data_errors=self.server.fail_on_data_errors,
+            resource_timeout=self._resource_timeout,
+            timer_is_transient=self.server.resource_timer_is_transient_error,
+        )
+        self._stream: _Stream | None = None
+        self._reconnect_at: float | None = None
+        self._later: list[tuple[float, int, Callable[[], None]]] = []  # a heap, by time
+        self._order = itertools.count()
+        self._stopping = False
+
+    # ---- any thread
+
+    def subscribe(self, kind: ResourceType, name: str, watcher: Watcher) -> None:
+        """Watch a resource. Returns at once; news come to ``watcher``.
+
+        :raises UsageError: the driver is closed.
+        """
+        self._do(lambda: self._session.subscribe(kind, name, watcher))
+
+    def unsubscribe(self, kind: ResourceType, name: str, watcher: Watcher) -> None:
+        """Stop watching. On the driver's thread it takes effect at once, elsewhere shortly after.
+
+        Does nothing on a closed driver.
+        """
+        with contextlib.suppress(UsageError):
+            self._do(lambda: self._session.unsubscribe(kind, name, watcher))
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Run ``function`` on the driver's thread, soon. What it raises is logged.
+
+        :raises UsageError: the driver is closed.
+        """
+        self._start()
+        self._inbox.put(function)
+
+    def call_later(self, delay: float, function: Callable[[], None]) -> None:
+        """Run ``function`` on the driver's thread after ``delay`` seconds, unless closed before.
+
+        What it raises is logged.
+
+        :raises UsageError: the driver is closed.
+        """
+        at = self._clock() + delay
+        self.call(lambda: heapq.heappush(self._later, (at, next(self._order), function)))
+
+    def on_settled(self, callback: Callable[[], None]) -> None:
+        """Have ``callback`` run after each turn: once all news of a response, a timer or a batch of commands
+        are delivered. The place to compile a snapshot: once, and never half a response."""
+        self._settled = (*self._settled, callback)
+
+    def on_fork(self, callback: Callable[[], None]) -> None:
+        """Have ``callback`` run in a forked child, where the driver has forgotten every subscription.
+
+        It runs in the child's only thread, before ``os.fork`` returns: it must not do I/O nor start threads.
+        """
+        self._forked = (*self._forked, callback)
+
+    @property
+    def last_error(self) -> str | None:
+        """Why the control plane cannot be reached, with server, node and age; ``None``: all is well."""
+        failure = self._failure
+        if failure is None:
+            return None
+        age = max(0.0, self._clock() - failure[0])
+        return f"{failure[1]} ({age:.0f} s ago, node {self.bootstrap.node.id!r})"
+
+    @property
+    def running(self) -> bool:
+        """Whether the driver's thread has been started and the driver not closed."""
+        return self._thread is not None and not self._closed
+
+    def dump(self, timeout: float = 5.0) -> dict[str, Any]:
+        """What the driver holds, as JSON values: server, node, last error and every resource with its state.
+
+        :param timeout: seconds to wait for the driver's thread.
+        :raises StreamError: it did not answer in time.
+        """
+        if not self.running or threading.current_thread() is self._thread:
+            return self._dump()
+        answer: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        try:
+            self.call(lambda: answer.put(self._dump()))
+            return answer.get(timeout=timeout)
+        except UsageError:
+            return self._dump()
+        except queue.Empty:
+            raise StreamError(f"the xDS thread is busy: no answer within {timeout} s") from None
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Stop: no watcher is called after this returns, unless a watcher called it or ``timeout`` ran out.
+
+        :param timeout: seconds to wait for the thread. Closing again does nothing.
+        """
+        with self._lock:
+            self._closed = True
+            thread = self._thread
+        if thread is None:
+            return
+        self._inbox.put(None)
+        if thread is not threading.current_thread():
+            thread.join(timeout)
+
+    def _do(self, command: Callable[[], None]) -> None:
+        if threading.current_thread() is self._thread:
+            if self._closed:
+                raise UsageError("the xDS client is closed")
+            command()
+        else:
+            self.call(command)
+
+    def _start(self) -> None:
+        if self._thread is not None and not self._closed:
+            return
+        with self._lock:
+            if self._closed:
+                raise UsageError("the xDS client is closed")
+            if self._thread is None:
+                _living.add(self)
+                self._thread = threading.Thread(target=self._run, name="pyrpc-xds-ads", daemon=True)
+                self._thread.start()
+
+    def _dump(self) -> dict[str, Any]:
+        node = self.bootstrap.node
+        return {
+            "source": self.bootstrap.source,
+            "server": self.server.uri,
+            "node": {"id": node.id, "cluster": node.cluster, "metadata": dict(node.metadata)},
+            "connected": self._stream is not None and self._stream.taken > 0,
+            "last_error": self.last_error,
+            "resources": self._session.cache.dump(self._clock()),
+        }
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "running" if self._thread else "not started"
+        return f"<AdsDriver {self.server.uri} {state}>"
+
+    # ---- the driver's thread
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping:
+                self._turn()
+        except Exception:
+            _log.exception("the xDS thread stopped; the configuration stays as it is")
+        finally:
+            self._end_stream()
+            _living.discard(self)
+
+    def _turn(self) -> None:
+        message_from = self._take()
+        if self._stopping:
+            return
+        now = self._clock()
+        self._session.expire(now)
+        if self._reconnect_at is not None and self._reconnect_at <= now:
+            self._reconnect_at = None
+            self._connect(now)
+        while self._later and self._later[0][0] <= now:
+            self._guarded(heapq.heappop(self._later)[2])
+        self._deliver()
+        if self._stream is None and self._reconnect_at is None and any(self._session.cache):
+            self._connect(now)
+        if self._stream is not None:
+            for request in self._session.requests():
+                self._stream.send(encode_request(request, self._version))
+        if message_from is not None:
+            message_from.processed()
+
+    def _take(self) -> _Stream | None:
+        """Wait for input and process what there is, at most one message.
+
+        :returns: the stream that the message came from, its reader waiting.
+        """
+        later = self._later[0][0] if self._later else None
+        timers = [at for at in (self._session.next_timer(), self._reconnect_at, later) if at is not None]
+        timeout = max(0.0, min(timers) - self._clock()) if timers else None
+        for _ in range(_MAX_BATCH):
+            try:
+                item = self._inbox.get(timeout=timeout)
+            except queue.Empty:
+                return None
+            timeout = 0.0
+            if item is None:
+                self._stopping = True
+                return None
+            if callable(item):
+                self._guarded(item)
+                continue
+            stream: _Stream = item[0]
+            message: bytes | None = item[1]
+            error: StreamError | None = item[2]
+            if stream is not self._stream:
+                continue  # the last words of a stream that was given up
+            if message is not None:
+                self._received(stream, message)
+                return stream if self._stream is stream else None
+            if error is not None:
+                self._lost(error)
+            else:
+                stream.taken += 1
+                if stream.taken == stream.handed:
+                    self._session.sent(self._clock())
+        return None
+
+    def _deliver(self) -> None:
+        for _ in range(_MAX_BATCH):
+            while (news := self._session.next_notification()) is not None:
+                self._guarded(news.deliver)
+                if self._stopping:
+                    return
+            for callback in self._settled:
+                self._guarded(callback)
+            if not self._session.has_news:
+                return
+        _log.error("watchers and settled callbacks keep each other busy; the rest waits for the next turn")
+
+    def _guarded(self, function: Callable[[], None]) -> None:
+        try:
+            function()
+        except Exception:
+            _log.exception("a callback of the xDS thread failed")
+
+    def _connect(self, now: float) -> None:
+        try:
+            channel = self._channel()
+            self._session.opened(now)
+            self._stream = _Stream(self, channel, now)
+        except Exception as error:
+            # Unreadable certificates, a target that grpc refuses: they may be put right, so keep trying.
+            self._session.opened(now)
+            self._ended(StreamError(f"{type(error).__name__}: {error}"), now, now)
+            self._deliver()
+
+    def _channel(self) -> grpc.Channel:
+        options = (
+            ("grpc.max_receive_message_length", self._max_message_bytes),
+            ("grpc.keepalive_time_ms", _KEEPALIVE_TIME_MS),
+            ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
+            ("grpc.http2.max_pings_without_data", 0),
+            # Attempts are ours to time; shared subchannels would bring grpc's own back-off in between.
+            ("grpc.use_local_subchannel_pool", 1),
+            ("grpc.enable_retries", 0),
+        )
+        if self.server.credentials.kind == "insecure":
+            return grpc.insecure_channel(self.server.uri, options)
+        return grpc.secure_channel(self.server.uri, _tls(self.server.credentials), options)
+
+    def _received(self, stream: _Stream, message: bytes) -> None:
+        now = self._clock()
+        try:
+            self._session.received(decode_response(message), now)
+        except StreamError as error:
+            self._lost(error)
+            return
+        if self._session.answered:
+            self._failure = None
+
+    def _lost(self, error: StreamError) -> None:
+        stream = self._stream
+        if stream is not None:
+            self._end_stream()
+            self._ended(error, stream.opened_at, self._clock())
+
+    def _ended(self, error: StreamError, opened_at: float, now: float) -> None:
+        answered = self._session.answered
+        text = f"control plane {self.server.uri}: {error}"
+        delay = self._backoff.delay(answered=answered, lifetime=now - opened_at)
+        self._failure = (now, text)
+        _log.log(logging.INFO if answered else logging.WARNING, "%s; next attempt in %.1f s", text, delay)
+        self._session.closed(now, StreamError(f"{text} (node {self.bootstrap.node.id!r})"))
+        self._reconnect_at = now + delay
+
+    def _end_stream(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.end()
+
+    # ---- fork
+
+    def _after_fork(self) -> None:
+        """In the child: no thread of ours is left, and grpc's objects of the parent must not be touched.
+
+        They are kept from being finalised; subscriptions are forgotten, the next one starts a new thread.
+        """
+        _abandoned.append((self._stream, self._thread, self._session, self._inbox))
+        self._lock = threading.Lock()
+        self._thread = None
+        self._failure = None
+        self._fresh()
+        for callback in self._forked:
+            self._guarded(callback)
+
+
+def _tls(credentials: ChannelCredentials) -> grpc.ChannelCredentials:
+    """Read the files of ``credentials``, at every attempt: they are rotated (gRFC A65).
+
+    :raises ConfigError: one cannot be read.
+    """
+    contents = []
+    for path in (credentials.ca_file, credentials.private_key_file, credentials.certificate_file):
+        try:
+            contents.append(Path(path).read_bytes() if path else None)
+        except OSError as error:
+            raise ConfigError(f"cannot read {path!r}: {error.strerror}", where="channel_creds") from None
+    return grpc.ssl_channel_credentials(*contents)
+
+
+def _explain(failure: grpc.RpcError) -> str:
+    """A failed stream in words."""
+    code = getattr(failure, "code", lambda: None)()
+    details = getattr(failure, "details", lambda: None)() or str(failure)
+    text = f"ADS stream failed with {getattr(code, 'name', code)}: {details}"
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in details:
+        text += " (raise max_message_bytes)"
+    return text
+
+
+# Running drivers: closed when the interpreter exits, restarted after a fork.
+_living: weakref.WeakSet[AdsDriver] = weakref.WeakSet()
+# What a forked child must never finalise; grows by one per fork and driver.
+_abandoned: list[Sequence[object]] = []
+
+
+@atexit.register
+def _close_all() -> None:
+    for driver in list(_living):
+        driver.close(timeout=1.0)
+
+
+def _fork_all() -> None:
+    for driver in list(_living):
+        driver._after_fork()
+    _living.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_fork_all)

@@ -1,0 +1,64 @@
+"""The resource types the client knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import ResourceInvalid
+from .decode.cluster import decode_cluster
+from .decode.endpoint import decode_cluster_load_assignment
+from .decode.listener import decode_listener
+from .decode.route import decode_route_configuration
+
+_PREFIX = "type.googleapis.com/envoy.config."
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ResourceType:
+    """One type of resource; there is one object per type, compared by identity.
+
+    Its model is the class of :mod:`pyrpc_xds.model` of the same name.
+
+    :param short_name: ``LDS``, ``RDS``, ``CDS`` or ``EDS``.
+    :param full_state: a response names every resource that exists, so absence is deletion (the xDS
+        specification says so for LDS and CDS only).
+    :param decoder: bytes to model, or :class:`ResourceInvalid`.
+    """
+
+    short_name: str
+    type_url: str
+    full_state: bool
+    decoder: Callable[[bytes], Any]
+
+    def decode(self, raw: bytes) -> tuple[str, Any]:
+        """The resource's name and model.
+
+        :raises ResourceInvalid: whatever goes wrong; its ``name`` is empty where that is unknown.
+        """
+        try:
+            model = self.decoder(raw)
+            return model.name, model
+        except ResourceInvalid:
+            raise
+        except Exception as error:
+            raise ResourceInvalid(
+                self.short_name, "", f"decoder failed with {type(error).__name__}: {error}"
+            ) from error
+
+    def __repr__(self) -> str:
+        return self.short_name
+
+
+LDS: ResourceType = ResourceType("LDS", f"{_PREFIX}listener.v3.Listener", True, decode_listener)
+RDS: ResourceType = ResourceType(
+    "RDS", f"{_PREFIX}route.v3.RouteConfiguration", False, decode_route_configuration
+)
+CDS: ResourceType = ResourceType("CDS", f"{_PREFIX}cluster.v3.Cluster", True, decode_cluster)
+EDS: ResourceType = ResourceType(
+    "EDS", f"{_PREFIX}endpoint.v3.ClusterLoadAssignment", False, decode_cluster_load_assignment
+)
+
+TYPES: Mapping[str, ResourceType] = {kind.type_url: kind for kind in (CDS, EDS, LDS, RDS)}
+"""By type URL, in the order in which requests of one turn are sent."""
