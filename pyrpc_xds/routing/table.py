@@ -7,7 +7,7 @@ table is compiled, because a target has one authority.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Generic, NoReturn, Protocol, TypeVar, cast
+from typing import Generic, NamedTuple, NoReturn, Protocol, TypeVar, cast
 
 from .._matcher import (
     DomainIndex,
@@ -66,6 +66,18 @@ class Bind(Protocol[T_co]):
     def __call__(self, route: Route, action: ClusterRoute, cluster: WeightedCluster, /) -> T_co: ...
 
 
+class ChosenVirtualHost(NamedTuple):
+    """The virtual host that serves an authority.
+
+    :param domain: the pattern that chose it, as written.
+    :param spelling: the authority, or the authority without its port: what the pattern matched.
+    """
+
+    domain: str
+    spelling: str
+    host: VirtualHost
+
+
 class RouteTable(Generic[T]):
     """The compiled routes of one authority. Immutable, shared by threads.
 
@@ -98,14 +110,15 @@ class RouteTable(Generic[T]):
         self,
         config: RouteConfiguration,
         authority: str,
-        chosen: tuple[str, str, VirtualHost] | None,
+        chosen: ChosenVirtualHost | None,
         bind: Bind[T],
         rng: Rng,
     ) -> None:
         self.authority = authority
         self._route_config = config.name
-        self.domain, self._spelling = chosen[:2] if chosen else ("", "")
-        self.virtual_host = chosen[2] if chosen else None
+        self.domain = chosen.domain if chosen else ""
+        self._spelling = chosen.spelling if chosen else ""
+        self.virtual_host = chosen.host if chosen else None
         self._domains = () if chosen else tuple(d for host in config.virtual_hosts for d in host.domains)
         routes = self._routes
         regexes = RegexCache()
@@ -193,6 +206,20 @@ class RouteTable(Generic[T]):
         return f"<RouteTable {self.authority} {host} {len(self._routes)} routes>"
 
 
+def choose_virtual_host(config: RouteConfiguration, authority: str) -> ChosenVirtualHost | None:
+    """The virtual host for ``authority``, or ``None``.
+
+    The authority is matched as given, port included (gRFC A27). Where no domain of a kind (exact, suffix,
+    prefix) matches, it is tried without its port before the next kind is: Istio's sidecar configuration leaves
+    ports out of its domains (``ignore_port_in_host_matching``).
+
+    :param authority: ``host:port``, ``[v6]:port``, or with no port.
+    """
+    domains = ((domain, host) for host in config.virtual_hosts for domain in host.domains)
+    found = DomainIndex(domains).find(*_spellings(authority))
+    return ChosenVirtualHost(found[0], found[1], cast("VirtualHost", found[2])) if found else None
+
+
 def compile_route_table(
     config: RouteConfiguration,
     authority: str,
@@ -200,26 +227,20 @@ def compile_route_table(
     rng: Rng,
     last: RouteTable[T] | None = None,
 ) -> RouteTable[T]:
-    """Compile the routes that ``config`` has for ``authority``.
-
-    The authority is matched as given, port included (gRFC A27). Where no domain of a kind (exact, suffix,
-    prefix) matches, it is tried without its port before the next kind is: Istio's sidecar configuration
-    leaves ports out of its domains (``ignore_port_in_host_matching``).
+    """Compile the routes that ``config`` has for ``authority``; see :func:`choose_virtual_host`.
 
     :param authority: ``host:port``.
     :param bind: called once for each weighted cluster of each route.
     :param rng: draws weighted clusters and fractions.
-    :param last: a table that may be returned instead, where it was compiled for the same authority from an
-        equal virtual host; its destinations are the ones that were bound then.
+    :param last: a table that is returned instead, where it was compiled for the same authority from an equal
+        virtual host; its destinations are the ones that were bound then.
     :raises ConfigError: a regular expression is refused, see :mod:`pyrpc_xds.routing.regex`. A table without
         a virtual host is no error: each call raises :class:`Unavailable`.
     """
-    domains = ((domain, host) for host in config.virtual_hosts for domain in host.domains)
-    found = DomainIndex(domains).find(*_spellings(authority))
-    chosen = cast("tuple[str, str, VirtualHost] | None", found)
+    chosen = choose_virtual_host(config, authority)
     if last is not None and chosen is not None:
         compiled = (last.authority, last.domain, last.virtual_host)
-        if compiled == (authority, chosen[0], chosen[2]):
+        if compiled == (authority, chosen.domain, chosen.host):
             return last
     return RouteTable(config, authority, chosen, bind, rng)
 
