@@ -1,0 +1,485 @@
+"""Bounds-checking scan of one Thrift message that comes from an untrusted peer.
+
+thriftpy2's decoder trusts lengths and counts. A message is therefore walked here first: every length fits in
+what is left of the message, every container's count times the least size of its elements does too, nesting
+and the total of elements have limits, sizes are not negative, and every type is known. Where the decoder
+reads a value by the type in the IDL and not by the one on the wire, the schema is compared as well. A message
+that passes is decoded by thriftpy2 from exactly the bytes walked.
+
+The scan is a push parser. It keeps at most one unfinished primitive between pieces, so its work is linear in
+the bytes whatever the pieces are: byte by byte is the same as whole.
+"""
+
+BINARY = 1
+COMPACT = 2
+
+# Longer names only serve to make replies and log lines large.
+NAME_LIMIT = 1024
+
+_STRUCT_FORM = 0
+_SEQUENCE_FORM = 1
+
+_BOOL = 2
+_STRING = 11
+_STRUCT = 12
+_MAP = 13
+
+# Indexed by wire type (bool 2, byte 3, double 4, i16 6, i32 8, i64 10, string 11, struct 12, map 13, set 14,
+# list 15). Size of a value whose size the type alone says; 0: it does not.
+_FIXED_BINARY = b"\x00\x00\x01\x01\x08\x00\x02\x00\x04\x00\x08\x00\x00\x00\x00\x00"
+_FIXED_COMPACT = b"\x00\x00\x01\x01\x08\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
+# The least bytes that a value takes; 0: there is no such type.
+_LEAST_BINARY = b"\x00\x00\x01\x01\x08\x00\x02\x00\x04\x00\x08\x04\x01\x06\x05\x05"
+_LEAST_COMPACT = b"\x00\x00\x01\x01\x08\x00\x01\x00\x01\x00\x01\x01\x01\x01\x01\x01"
+# The most bytes of the varint of an integer type.
+_VARINT = b"\x00\x00\x00\x00\x00\x00\x03\x00\x05\x00\x0a\x00\x00\x00\x00\x00"
+# Compact type -> binary type. 255: there is no such type.
+_CANONICAL = b"\x00\x02\x02\x03\x06\x08\x0a\x04\x0b\x0f\x0e\x0d\x0c\xff\xff\xff"
+
+_HEAD = 0
+_NAME = 1
+_TAIL = 2
+_BODY = 3
+_DONE = 4
+
+
+class ScanError(ValueError):
+    """The bytes are not a message of the protocol, or exceed a limit.
+
+    :ivar kind: what is wrong, in a few words.
+    :ivar offset: where, in bytes from the start of the message.
+    """
+
+    def __init__(self, kind, offset):
+        self.kind = kind
+        self.offset = offset
+        ValueError.__init__(self, f"{kind} at byte {offset}")
+
+
+class Scanner:
+    """Scans one message after another of one peer.
+
+    Results, valid once a message is done: ``kind`` (1 call, 2 reply, 3 exception, 4 oneway), ``seqid``,
+    ``name`` (bytes), ``strict`` (binary: the header has a version), ``body`` and ``size`` (offsets from the
+    start of the message to the struct and to the end).
+    """
+
+    def __init__(self, protocol, max_bytes, max_depth, max_elements):
+        if protocol not in (BINARY, COMPACT):
+            raise ValueError(f"protocol: BINARY or COMPACT, not {protocol!r}")
+        self.compact = protocol == COMPACT
+        self.max_bytes = max_bytes
+        self.max_depth = max_depth
+        self.max_elements = max_elements
+        self.fixed = _FIXED_COMPACT if self.compact else _FIXED_BINARY
+        self.least = _LEAST_COMPACT if self.compact else _LEAST_BINARY
+        self.stack = []
+        self.reset()
+
+    def reset(self):
+        """Forget the message; the next byte is the first of another."""
+        self.limit = self.max_bytes
+        self.base = 0
+        self.phase = _HEAD
+        self.skip = 0
+        self.want = 0
+        self.want_node = None
+        self.form = _STRUCT_FORM
+        self.left = 0
+        self.even = 0
+        self.odd = 0
+        self.fid = 0
+        self.even_node = None
+        self.odd_node = None
+        self.depth = 0
+        self.elements = 0
+        self.number = 0
+        self.carry = b""
+        self.name_length = 0
+        self.kind = 0
+        self.seqid = 0
+        self.name = b""
+        self.strict = True
+        self.body = 0
+        self.size = 0
+        if self.stack:
+            self.stack = []
+
+    def whole(self, frame, start, schemas):
+        """Scan a frame that holds exactly one message.
+
+        :param frame: bytes.
+        :param start: where in ``frame`` the message begins.
+        :param schemas: see :meth:`feed`.
+        :raises ScanError: see there; also for bytes that are missing or left over.
+        """
+        end = len(frame)
+        self.reset()
+        self.limit = end - start
+        if self.limit > self.max_bytes:
+            raise ScanError("message larger than the limit", 0)
+        self.base = -start
+        pos = self._run(frame, start, end, schemas)
+        if self.phase != _DONE:
+            raise ScanError("message ends early", end - start)
+        if pos != end:
+            raise ScanError("bytes after the message", pos - start)
+
+    def feed(self, piece, schemas):
+        """Take the next piece of a message whose length is not announced.
+
+        :param piece: bytes; may reach into the following message.
+        :param schemas: name -> struct node, for what the decoder does not check itself; or ``None``. A struct
+            node maps a field id to ``(type, node)``; a node is a struct node, ``(type, node)`` for the
+            elements of a list or set, ``(type, node, type, node)`` for a map, and ``None`` for anything else.
+        :returns: how many bytes of ``piece`` belong to the message, which is then done, or -1: it goes on.
+        :raises ScanError: the bytes are refused. The scanner needs a :meth:`reset` then.
+        """
+        if self.phase == _DONE:
+            self.reset()
+        kept = len(self.carry)
+        if kept:
+            piece = self.carry + piece
+            self.carry = b""
+        end = len(piece)
+        pos = self._run(piece, 0, end, schemas)
+        if self.phase == _DONE:
+            return pos - kept
+        self.base += pos
+        # The total is refused as soon as it is reached, and not only once a length says so.
+        if self.base + (end - pos) >= self.limit:
+            raise ScanError("message larger than the limit", self.limit)
+        self.carry = piece[pos:]
+        return -1
+
+    def _run(self, data, pos, end, schemas):
+        """Walk as far as whole primitives reach; the position after the last of them."""
+        if self.phase < _BODY:
+            pos = self._header(data, pos, end, schemas)
+            if self.phase < _BODY:
+                return pos
+        while True:
+            if self.skip:
+                step = end - pos
+                if self.skip > step:
+                    self.skip -= step
+                    return end
+                pos += self.skip
+                self.skip = 0
+            if not self.want:
+                if self.form == _STRUCT_FORM:
+                    mark = pos
+                    pos = self._field(data, pos, end)
+                    if pos == mark:
+                        return pos
+                    if not self.want:
+                        if self.phase == _DONE:
+                            self.size = self.base + pos
+                            return pos
+                        continue
+                else:
+                    if not self.left:
+                        self._pop()
+                        continue
+                    if self.left & 1:
+                        self.want = self.odd
+                        self.want_node = self.odd_node
+                    else:
+                        self.want = self.even
+                        self.want_node = self.even_node
+                    self.left -= 1
+            mark = pos
+            pos = self._value(data, pos, end)
+            if self.want:
+                return mark
+
+    def _header(self, data, pos, end, schemas):
+        """The message header, in three steps so that a short piece costs no second walk."""
+        if self.phase == _HEAD:
+            mark = pos
+            if self.compact:
+                if end - pos < 2:
+                    return pos
+                if data[pos] != 0x82 or data[pos + 1] & 0x1F != 1:
+                    raise ScanError("bad version", self.base + pos)
+                self.kind = data[pos + 1] >> 5
+                pos += 2
+                stop = self._varint(data, pos, end, 5)
+                if stop < 0:
+                    return mark
+                self.seqid = self.number
+                pos = stop
+                stop = self._varint(data, pos, end, 5)
+                if stop < 0:
+                    return mark
+                length = self.number
+                pos = stop
+            else:
+                if end - pos < 4:
+                    return pos
+                length = self._i32(data, pos)
+                if length < 0:
+                    if data[pos] != 0x80 or data[pos + 1] != 1:
+                        raise ScanError("bad version", self.base + pos)
+                    if end - pos < 8:
+                        return mark
+                    self.kind = data[pos + 3]
+                    length = self._i32(data, pos + 4)
+                    pos += 8
+                else:
+                    self.strict = False
+                    pos += 4
+            if length < 0:
+                raise ScanError("negative size", self.base + pos)
+            if length > NAME_LIMIT:
+                raise ScanError("method name too long", self.base + pos)
+            if length > self.limit - self.base - pos:
+                raise ScanError("length beyond the message", self.base + pos)
+            self.name_length = length
+            self.phase = _NAME
+        if self.phase == _NAME:
+            if end - pos < self.name_length:
+                return pos
+            self.name = data[pos : pos + self.name_length]
+            pos += self.name_length
+            self.phase = _TAIL
+        if not self.compact:
+            step = 4 if self.strict else 5
+            if end - pos < step:
+                return pos
+            if not self.strict:
+                self.kind = data[pos]
+                pos += 1
+            self.seqid = self._i32(data, pos)
+            pos += 4
+        if self.kind < 1 or self.kind > 4:
+            raise ScanError("unknown message type", self.base + pos)
+        self.body = self.base + pos
+        self.phase = _BODY
+        self.depth = 1
+        self.form = _STRUCT_FORM
+        self.fid = 0
+        # An exception reply is a TApplicationException, whatever the method.
+        self.even_node = None if schemas is None or self.kind == 3 else schemas.get(self.name)
+        return pos
+
+    def _field(self, data, pos, end):
+        """A field header; the type of its value is then in ``want``. The end of the struct pops it.
+
+        :returns: the position after it; unmoved where more bytes are needed.
+        """
+        mark = pos
+        if pos >= end:
+            return mark
+        kind = data[pos]
+        pos += 1
+        if self.compact:
+            low = kind & 15
+            if not low:
+                self._pop()
+                return pos
+            if kind >> 4:
+                self.fid += kind >> 4
+            else:
+                stop = self._varint(data, pos, end, 3)
+                if stop < 0:
+                    return mark
+                pos = stop
+                self.fid = (self.number >> 1) ^ -(self.number & 1)
+            kind = _CANONICAL[low]
+            if kind == _BOOL:
+                # The value is in the header. A decoder that skips it reads nothing either.
+                return pos
+        else:
+            if not kind:
+                self._pop()
+                return pos
+            if end - pos < 2:
+                return mark
+            self.fid = (data[pos] << 8) | data[pos + 1]
+            if self.fid >= 0x8000:
+                self.fid -= 0x10000
+            pos += 2
+        if kind > 15 or not self.least[kind]:
+            raise ScanError("unknown type", self.base + mark)
+        self.want = kind
+        self.want_node = None
+        if self.even_node is not None:
+            field = self.even_node.get(self.fid)
+            if field is not None and field[0] == kind:
+                self.want_node = field[1]
+        return pos
+
+    def _value(self, data, pos, end):
+        """The fixed part of the value in ``want``, which stays set where more bytes are needed."""
+        kind = self.want
+        size = self.fixed[kind]
+        if size:
+            self.skip = size
+            self._fits(size, pos)
+        elif kind == _STRUCT:
+            self._push(pos)
+            self.form = _STRUCT_FORM
+            self.fid = 0
+            self.even_node = self.want_node
+        elif kind > _STRUCT:
+            return self._container(data, pos, end)
+        elif kind == _STRING:
+            if self.compact:
+                stop = self._varint(data, pos, end, 5)
+                if stop < 0:
+                    return pos
+                pos = stop
+                length = self.number
+                if length > 0x7FFFFFFF:
+                    raise ScanError("negative size", self.base + pos)
+            else:
+                if end - pos < 4:
+                    return pos
+                length = self._i32(data, pos)
+                pos += 4
+                if length < 0:
+                    raise ScanError("negative size", self.base + pos - 4)
+            self._fits(length, pos)
+            self.skip = length
+        else:
+            pos = self._varint(data, pos, end, _VARINT[kind])
+            if pos < 0:
+                return end
+        self.want = 0
+        return pos
+
+    def _container(self, data, pos, end):
+        """The header of the map, list or set in ``want``."""
+        kind = self.want
+        node = self.want_node
+        mark = pos
+        if self.compact:
+            if kind == _MAP:
+                stop = self._varint(data, pos, end, 5)
+                if stop < 0:
+                    return mark
+                count = self.number
+                pos = stop
+                even = odd = 0
+                if count:
+                    if pos >= end:
+                        return mark
+                    even = _CANONICAL[data[pos] >> 4]
+                    odd = _CANONICAL[data[pos] & 15]
+                    pos += 1
+            else:
+                if pos >= end:
+                    return mark
+                even = odd = _CANONICAL[data[pos] & 15]
+                count = data[pos] >> 4
+                pos += 1
+                if count == 15:
+                    stop = self._varint(data, pos, end, 5)
+                    if stop < 0:
+                        return mark
+                    count = self.number
+                    pos = stop
+        elif kind == _MAP:
+            if end - pos < 6:
+                return mark
+            even = data[pos]
+            odd = data[pos + 1]
+            count = self._i32(data, pos + 2)
+            pos += 6
+        else:
+            if end - pos < 5:
+                return mark
+            even = odd = data[pos]
+            count = self._i32(data, pos + 1)
+            pos += 5
+        if count < 0 or count > 0x7FFFFFFF:
+            raise ScanError("negative size", self.base + mark)
+        if self.depth >= self.max_depth:
+            raise ScanError("nested too deep", self.base + mark)
+        self.want = 0
+        if not count:
+            # Some writers leave the types of an empty container out.
+            return pos
+        if even > 15 or odd > 15 or not self.least[even] or not self.least[odd]:
+            raise ScanError("unknown type", self.base + mark)
+        if kind == _MAP:
+            total = count * 2
+            length = count * (self.least[even] + self.least[odd])
+        else:
+            total = count
+            length = count * self.least[even]
+        if length > self.limit - self.base - pos:
+            raise ScanError("count beyond the message", self.base + mark)
+        self.elements += total
+        if self.elements > self.max_elements:
+            raise ScanError("too many elements", self.base + mark)
+        even_node = odd_node = None
+        if node is not None:
+            if kind == _MAP:
+                # The decoder takes strings on the wire for whatever the IDL says, and reads on wrongly.
+                if (even == _STRING and node[0] != _STRING) or (odd == _STRING and node[2] != _STRING):
+                    raise ScanError("type is not the IDL's", self.base + mark)
+                if even == node[0] and odd == node[2]:
+                    even_node = node[1]
+                    odd_node = node[3]
+            elif even == node[0]:
+                even_node = odd_node = node[1]
+            elif self.compact:
+                # The compact decoder does not look at the type on the wire.
+                raise ScanError("type is not the IDL's", self.base + mark)
+        if self.fixed[even] and self.fixed[odd]:
+            self.skip = length
+            return pos
+        self._push(mark)
+        self.form = _SEQUENCE_FORM
+        self.left = total
+        self.even = even
+        self.odd = odd
+        self.even_node = even_node
+        self.odd_node = odd_node
+        return pos
+
+    def _fits(self, length, pos):
+        if length > self.limit - self.base - pos:
+            raise ScanError("length beyond the message", self.base + pos)
+        return 0
+
+    def _push(self, pos):
+        if self.depth >= self.max_depth:
+            raise ScanError("nested too deep", self.base + pos)
+        self.depth += 1
+        self.stack.append(
+            (self.form, self.left, self.even, self.odd, self.fid, self.even_node, self.odd_node)
+        )
+        return 0
+
+    def _pop(self):
+        self.depth -= 1
+        if not self.depth:
+            self.phase = _DONE
+            return 0
+        self.form, self.left, self.even, self.odd, self.fid, self.even_node, self.odd_node = self.stack.pop()
+        return 0
+
+    def _i32(self, data, pos):
+        high = data[pos]
+        number = (high << 24) | (data[pos + 1] << 16) | (data[pos + 2] << 8) | data[pos + 3]
+        return number - 0x100000000 if high >= 0x80 else number
+
+    def _varint(self, data, pos, end, most):
+        """Put an unsigned varint into ``number``; the position after it, or -1: it goes on after ``end``."""
+        number = 0
+        shift = 0
+        while pos < end:
+            byte = data[pos]
+            pos += 1
+            if shift < 63:
+                number |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                self.number = number
+                return pos
+            shift += 7
+            if shift >= most * 7:
+                raise ScanError("number too long", self.base + pos)
+        return -1

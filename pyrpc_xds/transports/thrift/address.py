@@ -1,0 +1,80 @@
+"""Addresses of endpoints and servers: ``host:port``, ``[v6]:port``, ``unix:PATH``."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from ipaddress import ip_address
+from time import monotonic
+from typing import Any
+
+from ...errors import UsageError
+
+
+def split(address: str) -> tuple[str, int]:
+    """Host and port; a ``unix:PATH`` is ``(PATH, -1)``.
+
+    :raises UsageError: the address has another form.
+    """
+    if address.startswith("unix:"):
+        path = address[5:]
+        if not path:
+            raise UsageError(f"address {address!r}: a path follows unix:")
+        return path, -1
+    host, colon, port = address.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        host = ""
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise UsageError(f"address {address!r}: it is host:port, [v6]:port or unix:PATH")
+    return host, int(port)
+
+
+def format_address(family: int, name: Any) -> str:
+    """The text of what ``getsockname`` and ``getpeername`` give."""
+    if family == socket.AF_UNIX:
+        return f"unix:{name.decode(errors='replace') if isinstance(name, bytes) else name}"
+    if family == socket.AF_INET6:
+        return f"[{name[0]}]:{name[1]}"
+    return f"{name[0]}:{name[1]}"
+
+
+def is_literal(host: str) -> bool:
+    """Whether ``host`` is an IP address, so that no name service is asked."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def resolve(address: str, deadline: float) -> list[tuple[int, Any]]:
+    """Families and socket addresses to try, in order.
+
+    :param deadline: of :func:`time.monotonic`. ``getaddrinfo`` itself has no time limit, so a name is looked
+        up in a thread that is left behind when the time is over.
+    :raises OSError: the name does not resolve (:class:`TimeoutError`: not in time).
+    """
+    host, port = split(address)
+    if port < 0:
+        return [(socket.AF_UNIX, host)]
+    if is_literal(host):
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return [(family, (host, port))]
+    found: list[Any] = []
+
+    def look_up() -> None:
+        try:
+            found.append(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except OSError as error:
+            found.append(error)
+
+    worker = threading.Thread(target=look_up, name=f"resolve {host}", daemon=True)
+    worker.start()
+    worker.join(max(0.0, deadline - monotonic()))
+    if not found:
+        raise TimeoutError(f"{host!r} did not resolve in time")
+    if isinstance(found[0], OSError):
+        raise found[0]
+    return [(family, name) for family, _, _, _, name in found[0]]

@@ -1,0 +1,86 @@
+"""What a call gives its caller, from the message that answers it; and the wording of what went wrong
+instead.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import Any
+
+from thriftpy2.thrift import TApplicationException
+from thriftpy2.transport import TTransportException
+
+from .codec import EXCEPTION, REPLY, Codec
+from .connection import NotSent
+from .errors import ThriftDeadlineExceeded, ThriftProtocolError, ThriftUnavailable
+from .service import Method
+
+
+def answer_of(method: Method, codec: Codec, seqid: int, data: bytes, start: int) -> tuple[bool, Any]:
+    """Decode an answer: ``(True, value)`` to return or ``(False, exception)`` to raise.
+
+    :param data: the message, which ``codec.scanner`` has just passed; it begins at ``start``.
+    :raises ThriftProtocolError: it answers another call, is no answer, or cannot be decoded.
+    """
+    scanner = codec.scanner
+    if scanner.seqid != seqid:
+        raise ThriftProtocolError(f"the answer has sequence id {scanner.seqid}, the call had {seqid}")
+    kind = scanner.kind
+    if kind == REPLY:
+        result = method.result()
+        codec.decode(result, data, start + scanner.body, start + scanner.size)
+        if method.success:
+            value = result.success
+            if value is not None:
+                return True, value
+        elif method.void:
+            return True, None
+        for name, value in result.__dict__.items():
+            if value is not None and name != "success":
+                return False, value
+        if method.success:
+            return False, TApplicationException(TApplicationException.MISSING_RESULT)
+        return True, None
+    if kind == EXCEPTION:
+        error = TApplicationException()
+        codec.decode(error, data, start + scanner.body, start + scanner.size)
+        return False, error
+    raise ThriftProtocolError(f"the answer is a message of type {kind}, neither a reply nor an exception")
+
+
+class Attempt:
+    """Where a call is, for the text of its errors. Made only when something goes wrong."""
+
+    __slots__ = ("_method", "_started", "_target")
+
+    def __init__(self, target: str, method: Method, started: float) -> None:
+        self._target = target
+        self._method = method
+        self._started = started
+
+    def _text(self, what: object, address: str | None) -> str:
+        where = f" at {address}" if address else ""
+        elapsed = monotonic() - self._started
+        return f"{self._method.path} of {self._target}{where}: {what} (after {elapsed:.3f} s)"
+
+    def unavailable(self, what: object, address: str | None = None, begun: bool = False) -> ThriftUnavailable:
+        """:param begun: bytes were sent, so the server may run the call."""
+        text = f"{what}; the call may have run" if begun else what
+        kind = TTransportException.END_OF_FILE if begun else TTransportException.NOT_OPEN
+        return ThriftUnavailable(self._text(text, address), kind)
+
+    def late(self, what: object, address: str | None = None) -> ThriftDeadlineExceeded:
+        """The deadline has passed."""
+        return ThriftDeadlineExceeded(self._text(what, address))
+
+    def broken(self, error: BaseException, address: str) -> BaseException:
+        """What the caller gets for an error of an exchange: the same one where it is not of the wire."""
+        if isinstance(error, ThriftProtocolError):
+            return ThriftProtocolError(self._text(error.details_text, address), error.type)
+        if isinstance(error, TimeoutError):
+            return self.late(error, address)
+        if isinstance(error, NotSent):
+            return self.unavailable(error.strerror, address)
+        if isinstance(error, (OSError, EOFError)):
+            return self.unavailable(getattr(error, "strerror", None) or error, address, begun=True)
+        return error

@@ -1,0 +1,276 @@
+"""The client for threads: a drop-in for what ``thriftpy2.rpc.make_client`` returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from itertools import count
+from time import monotonic
+from typing import Any
+
+from ...attachments import checked, current_attachments
+from ...errors import DeadlineExceeded, Unavailable, UsageError
+from ...resilience.deadline import shorter
+from ..base import Destination, LiveEndpoint, Router, Snapshot
+from .answer import Attempt, answer_of
+from .codec import CALL, ONEWAY
+from .connection import Connection, NotSent
+from .limits import Limits, PoolLimits
+from .pool import Pool, PoolClosed, PoolFull
+from .service import Method, Service
+from .wire import Wire
+
+# An endpoint that could not be reached may be picked again where the policy has no memory.
+_PICKS_PER_FAILURE = 3
+
+
+class ThriftConnector:
+    """How this transport reaches endpoints from threads: a :class:`Pool` each."""
+
+    def __init__(self, wire: Wire, limits: Limits, pool_limits: PoolLimits) -> None:
+        self.wire = wire
+        self.limits = limits
+        self.pool_limits = pool_limits
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """See :class:`pyrpc_xds.transports.base.Connector`."""
+        return ("thrift", self.wire, self.limits, self.pool_limits)
+
+    def connect(self, address: str) -> Pool:
+        """See :class:`pyrpc_xds.transports.base.Connector`."""
+        return Pool(address, self.wire, self.limits, self.pool_limits)
+
+
+class Caller:
+    """Runs the calls of one client and of all its views."""
+
+    def __init__(self, service: Service, target: str, router: Router, connector: ThriftConnector) -> None:
+        self.service = service
+        self.target = target
+        self.closed = False
+        self._router = router
+        self._default_timeout = connector.pool_limits.call_timeout
+        self._compact = connector.wire.compact
+        # One sequence for all connections: an answer that belongs to another call is known as such on any of
+        # them.
+        self._seqids = count(1)
+
+    def call(self, method: Method, args: Any, timeout: float | None, headers: Mapping[str, str]) -> Any:
+        """One call.
+
+        :param args: thriftpy2's struct of the arguments.
+        :param timeout: seconds, of the caller; ``None``: it gave none.
+        :raises ThriftUnavailable: no endpoint took it, or the connection broke.
+        :raises ThriftDeadlineExceeded: the deadline ran out.
+        :raises ThriftProtocolError: the answer is not one.
+        :raises TException: what the server answered: a declared exception or a ``TApplicationException``.
+        """
+        started = monotonic()
+        try:
+            snapshot = self._router.snapshot
+            if snapshot is None:
+                snapshot = self._wait(timeout)
+            destination = snapshot.route(method.path, headers)
+            seconds = shorter(destination, timeout)
+            deadline = started + (self._default_timeout if seconds is None else seconds)
+            endpoint: LiveEndpoint = destination.cluster.pick()
+        except Unavailable as error:
+            raise self._attempt(method, started).unavailable(error) from error
+        except DeadlineExceeded as error:
+            raise self._attempt(method, started).late(error) from error
+        pool: Pool = endpoint.connection
+        connection = pool.take_idle()
+        if connection is None:
+            endpoint, pool, connection = self._open(method, destination, endpoint, started, deadline)
+        seqid = next(self._seqids) & 0x7FFFFFFF
+        codec = connection.codec
+        try:
+            request = codec.encode(method.name, ONEWAY if method.oneway else CALL, seqid, args)
+        except BaseException:
+            pool.put(connection)
+            raise
+        try:
+            try:
+                data, start = connection.exchange(
+                    request, deadline, method.replies[self._compact], method.oneway
+                )
+            except NotSent:
+                # It broke after the look of take_idle. Nothing of the call has left: once more, on another.
+                pool.discard(connection)
+                endpoint, pool, connection = self._open(method, destination, endpoint, started, deadline)
+                codec = connection.codec
+                data, start = connection.exchange(
+                    request, deadline, method.replies[self._compact], method.oneway
+                )
+            if method.oneway:
+                answered, value = True, None
+            else:
+                answered, value = answer_of(method, codec, seqid, data, start)
+        except BaseException as error:
+            pool.discard(connection)
+            known = self._attempt(method, started).broken(error, endpoint.address)
+            if known is error:
+                raise
+            raise known from error
+        pool.put(connection)
+        endpoint.succeeded()
+        if answered:
+            return value
+        raised: BaseException = value
+        raise raised
+
+    def _attempt(self, method: Method, started: float) -> Attempt:
+        return Attempt(self.target, method, started)
+
+    def _wait(self, timeout: float | None) -> Snapshot:
+        if self.closed:
+            raise UsageError(f"the client of {self.target} is closed")
+        return self._router.wait(timeout)
+
+    def _open(
+        self,
+        method: Method,
+        destination: Destination,
+        endpoint: LiveEndpoint,
+        started: float,
+        deadline: float,
+    ) -> tuple[LiveEndpoint, Pool, Connection]:
+        """A connection to ``endpoint`` or, where it cannot be reached, to the next: each is tried once.
+
+        Another endpoint is safe: the call has not begun.
+
+        :raises ThriftUnavailable: none could be reached.
+        :raises ThriftDeadlineExceeded: the deadline came first.
+        """
+        failures: dict[str, str] = {}
+        picks = 0
+        while True:
+            if self.closed:
+                raise UsageError(f"the client of {self.target} is closed")
+            pool: Pool = endpoint.connection
+            try:
+                connection = pool.take_idle() or pool.open(deadline)
+                return endpoint, pool, connection
+            except PoolClosed:
+                failures[endpoint.address] = "it has left the mesh"
+            except OSError as error:
+                if not isinstance(error, PoolFull):
+                    endpoint.failed()
+                failures[endpoint.address] = error.strerror or str(error)
+                if monotonic() >= deadline:
+                    raise self._attempt(method, started).late(_list(failures)) from error
+            tried = endpoint
+            while endpoint.address in failures:
+                if picks >= _PICKS_PER_FAILURE * len(failures):
+                    raise self._attempt(method, started).unavailable(
+                        f"no endpoint could be reached: {_list(failures)}"
+                    )
+                picks += 1
+                try:
+                    endpoint = destination.cluster.pick(tried)
+                except Unavailable as error:
+                    raise self._attempt(method, started).unavailable(f"{error}; {_list(failures)}") from error
+
+    def close(self) -> None:
+        """Stop following the target; calling it again does nothing."""
+        if not self.closed:
+            self.closed = True
+            self._router.close()
+
+
+def _list(failures: Mapping[str, str]) -> str:
+    return "; ".join(f"{address}: {what}" for address, what in failures.items())
+
+
+class ThriftClient:
+    """One method per method of the IDL, inherited ones included; safe for use by many threads.
+
+    ``close``, ``with_options`` and ``target`` are the client's own; an IDL method of such a name is called
+    with a ``t`` before it (thriftpy2 has ``tclose`` for the same reason). Errors of calls:
+    :meth:`Caller.call`.
+    """
+
+    def __init__(
+        self, caller: Caller, timeout: float | None = None, attachments: Mapping[str, str] | None = None
+    ) -> None:
+        self._caller = caller
+        self._timeout = timeout
+        self._attachments = attachments or {}
+
+    @property
+    def target(self) -> str:
+        """The target that the client was made for."""
+        return self._caller.target
+
+    def with_options(
+        self, *, timeout: float | None = None, attachments: Mapping[str, str] | None = None
+    ) -> ThriftClient:
+        """A view of this client, sharing its connections, whose calls have other options.
+
+        :param timeout: seconds for each call; the route's timeout counts where it is shorter.
+        :param attachments: on top of those of the context (:func:`pyrpc_xds.attachments`) and of this view.
+        :raises UsageError: an attachment cannot travel, or the timeout is not above 0.
+        """
+        return ThriftClient(
+            self._caller,
+            self._timeout if timeout is None else checked_timeout(timeout),
+            {**self._attachments, **checked(attachments or {})},
+        )
+
+    def close(self) -> None:
+        """Close the client and its views; running calls finish. Calling it again does nothing."""
+        self._caller.close()
+
+    def __enter__(self) -> ThriftClient:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self._caller.service.methods]
+
+    def __repr__(self) -> str:
+        state = " closed" if self._caller.closed else ""
+        return f"<ThriftClient {self._caller.service.name} of {self.target}{state}>"
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        # Only reached the first time: the method is kept on the instance.
+        method = method_named(self._caller.service, name)
+        if method is None:
+            raise AttributeError(f"{self._caller.service.name} has no method {name!r}")
+        bound = self._bind(method)
+        self.__dict__[name] = bound
+        return bound
+
+    def _bind(self, method: Method) -> Callable[..., Any]:
+        caller, call, timeout, extra = self._caller, self._caller.call, self._timeout, self._attachments
+        service, args_class, plain = caller.service.name, method.args, method.plain
+
+        def invoke(*args: Any, **kwargs: Any) -> Any:
+            if caller.closed:
+                raise UsageError(f"the client of {caller.target} is closed")
+            struct = args_class(*args, **kwargs) if plain else method.arguments_of(service, args, kwargs)
+            headers = current_attachments()
+            return call(method, struct, timeout, {**headers, **extra} if extra else headers)
+
+        invoke.__name__ = invoke.__qualname__ = method.name
+        return invoke
+
+
+RESERVED = frozenset({"close", "with_options", "target"})
+
+
+def method_named(service: Service, name: str) -> Method | None:
+    """The IDL method that an attribute of a client stands for."""
+    method = service.methods.get(name)
+    if method is None and name[:1] == "t" and name[1:] in RESERVED:
+        method = service.methods.get(name[1:])
+    return method
+
+
+def checked_timeout(timeout: float | None) -> float | None:
+    """:raises UsageError: it is not seconds above 0."""
+    if timeout is not None and not timeout > 0:
+        raise UsageError(f"timeout={timeout!r}: seconds above 0, or None")
+    return timeout

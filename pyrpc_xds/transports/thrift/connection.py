@@ -1,0 +1,162 @@
+"""One socket of a client: connect, send, receive, each within a deadline.
+
+The socket never blocks: what waits is :func:`select.poll`, which keeps to a deadline through signals and
+costs no system call to change it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+from collections.abc import Mapping
+from time import monotonic
+from typing import Any
+
+from .address import resolve
+from .codec import codec_for
+from .inbox import Inbox
+from .limits import Limits
+from .wire import Wire
+
+_RECEIVE = 65536
+_READABLE = select.POLLIN | getattr(select, "POLLRDHUP", 0)
+
+
+class NotSent(OSError):
+    """The connection broke before the kernel took a byte of the request: the call has not begun."""
+
+
+class Connection:
+    """An open connection. Owned by one call at a time; closed on any doubt about where messages begin.
+
+    :ivar since: :func:`time.monotonic` of becoming idle.
+    """
+
+    __slots__ = ("_poller", "_sock", "codec", "inbox", "since")
+
+    def __init__(self, sock: socket.socket, wire: Wire, limits: Limits) -> None:
+        self._sock = sock
+        self._poller = select.poll()
+        self._poller.register(sock.fileno(), _READABLE)
+        self.codec = codec_for(wire, limits)
+        self.inbox = Inbox(self.codec, limits)
+        self.since = 0.0
+
+    def fresh(self) -> bool:
+        """Whether an idle connection may be used: the server has not closed it, nor sent anything unasked."""
+        return not self._poller.poll(0)
+
+    def exchange(
+        self, request: bytes, deadline: float, schemas: Mapping[bytes, Any] | None, oneway: bool = False
+    ) -> tuple[bytes, int]:
+        """Send a request and receive one message (:meth:`Inbox.next`); for a oneway, nothing.
+
+        :param deadline: of :func:`time.monotonic`.
+        :raises NotSent: see there.
+        :raises TimeoutError: the deadline has passed.
+        :raises OSError: the connection broke; ``EOFError``: the server closed it.
+        :raises ThriftProtocolError: the bytes received are refused.
+        """
+        sock = self._sock
+        try:
+            sent = sock.send(request)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            raise NotSent(error.errno, f"cannot send: {error.strerror}") from error
+        if sent != len(request):
+            self._send_rest(request, sent, deadline)
+        if oneway:
+            return b"", 0
+        inbox = self.inbox
+        poll = self._poller.poll
+        while True:
+            left = deadline - monotonic()
+            if left <= 0 or not poll(left * 1000):
+                raise TimeoutError("no answer in time")
+            try:
+                data = sock.recv(_RECEIVE)
+            except BlockingIOError:
+                continue
+            if not data:
+                raise EOFError("the server closed the connection")
+            inbox.feed(data)
+            message = inbox.next(schemas)
+            if message is not None:
+                return message
+
+    def _send_rest(self, request: bytes, sent: int, deadline: float) -> None:
+        view = memoryview(request)
+        poller = select.poll()
+        poller.register(self._sock.fileno(), select.POLLOUT)
+        while sent < len(request):
+            left = deadline - monotonic()
+            if left <= 0 or not poller.poll(left * 1000):
+                raise TimeoutError(f"the server took {sent} of {len(request)} bytes in time")
+            try:
+                sent += self._sock.send(view[sent:])
+            except BlockingIOError:
+                continue
+
+    @property
+    def in_step(self) -> bool:
+        """Nothing follows the answer: the next bytes will be those of the next answer."""
+        return not self.inbox.pending
+
+    def interrupt(self) -> None:
+        """End the connection under a call that another thread is in; that thread closes it."""
+        try:
+            self._sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+
+    def close(self) -> None:
+        """Close the socket; calling it again does nothing."""
+        # Ends the connection also where a forked child still holds the socket.
+        self.interrupt()
+        self._sock.close()
+
+    def abandon(self) -> None:
+        """Let go of the socket without a word to the server: in a forked child it is the parent's."""
+        self._sock.close()
+
+
+def connect(address: str, wire: Wire, limits: Limits, deadline: float) -> Connection:
+    """Open a connection.
+
+    :param address: ``host:port``, ``[v6]:port`` or ``unix:PATH``; every address of a name is tried in turn.
+    :param deadline: of :func:`time.monotonic`.
+    :raises OSError: no address could be connected to (:class:`TimeoutError`: not in time).
+    """
+    problem: OSError = OSError(errno.EADDRNOTAVAIL, f"{address}: no address")
+    for family, name in resolve(address, deadline):
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            _open(sock, family, name, deadline)
+            return Connection(sock, wire, limits)
+        except OSError as error:
+            sock.close()
+            problem = error
+        except BaseException:
+            sock.close()
+            raise
+    raise problem
+
+
+def _open(sock: socket.socket, family: int, name: Any, deadline: float) -> None:
+    sock.setblocking(False)
+    if family != socket.AF_UNIX:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    code = sock.connect_ex(name)
+    if code in (errno.EINPROGRESS, errno.EINTR):
+        poller = select.poll()
+        poller.register(sock.fileno(), select.POLLOUT)
+        left = deadline - monotonic()
+        if left <= 0 or not poller.poll(left * 1000):
+            raise TimeoutError("no connection in time")
+        code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if code:
+        raise OSError(code, os.strerror(code))

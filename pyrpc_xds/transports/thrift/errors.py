@@ -1,0 +1,91 @@
+"""Errors of Thrift calls: each is the package's own and thriftpy2's at once, so existing ``except`` clauses
+hold.
+
+What the server itself answers is not among them: declared exceptions and ``TApplicationException`` are raised
+as they come.
+"""
+
+from __future__ import annotations
+
+from thriftpy2.protocol.exc import TProtocolException
+from thriftpy2.transport import TTransportException
+
+from ...errors import DeadlineExceeded, RemoteProtocolError, Unavailable
+
+
+class ThriftUnavailable(Unavailable, TTransportException):  # type: ignore[misc]
+    """No endpoint took the call, or its connection broke before the answer.
+
+    :ivar type: ``TTransportException.NOT_OPEN`` where nothing was sent, ``END_OF_FILE`` where the call may
+        have run.
+    """
+
+    def __init__(self, details: str, type: int = TTransportException.NOT_OPEN) -> None:
+        Unavailable.__init__(self, details)
+        self.type = type
+        self.message = details
+
+    def __str__(self) -> str:
+        return self.details_text
+
+    def __repr__(self) -> str:
+        return f"{self.__class__.__name__}({self.details_text!r})"
+
+
+class ThriftDeadlineExceeded(DeadlineExceeded, TTransportException, TimeoutError):  # type: ignore[misc]
+    """The deadline ran out; a call that was sent may have run. Also a ``socket.timeout``.
+
+    :ivar type: ``TTransportException.TIMED_OUT``.
+    """
+
+    def __init__(self, details: str) -> None:
+        DeadlineExceeded.__init__(self, details)
+        self.type = TTransportException.TIMED_OUT
+        self.message = details
+
+    def __str__(self) -> str:
+        return self.details_text
+
+    def __repr__(self) -> str:
+        return f"{self.__class__.__name__}({self.details_text!r})"
+
+
+class ThriftProtocolError(RemoteProtocolError, TProtocolException):  # type: ignore[misc]
+    """The peer's bytes are not a message, exceed a limit, or answer another call. The connection is closed.
+
+    :ivar type: ``TProtocolException.INVALID_DATA``, ``SIZE_LIMIT``, ``NEGATIVE_SIZE`` or ``BAD_VERSION``.
+    """
+
+    def __init__(self, details: str, type: int = TProtocolException.INVALID_DATA) -> None:
+        RemoteProtocolError.__init__(self, details)
+        self.details_text = details
+        self.type = type
+        self.message = details
+
+    def __str__(self) -> str:
+        return self.details_text
+
+    def __repr__(self) -> str:
+        return f"{self.__class__.__name__}({self.details_text!r})"
+
+
+_TYPES = {
+    "negative size": TProtocolException.NEGATIVE_SIZE,
+    "bad version": TProtocolException.BAD_VERSION,
+    "message larger than the limit": TProtocolException.SIZE_LIMIT,
+    "too many elements": TProtocolException.SIZE_LIMIT,
+    "nested too deep": TProtocolException.SIZE_LIMIT,
+    "count beyond the message": TProtocolException.SIZE_LIMIT,
+    "length beyond the message": TProtocolException.SIZE_LIMIT,
+}
+
+
+def refused(kind: str, offset: int) -> ThriftProtocolError:
+    """The error for bytes that the scan refused.
+
+    :param kind: what the scan said.
+    :param offset: bytes from the start of the message.
+    """
+    return ThriftProtocolError(
+        f"{kind} at byte {offset} of the message", _TYPES.get(kind, TProtocolException.INVALID_DATA)
+    )

@@ -1,0 +1,73 @@
+"""Limits on what a peer may send, and on what a client or a server may hold. Every one is finite."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits on one message, checked before thriftpy2 sees it.
+
+    :ivar frame: bytes of a message (Apache Thrift's and Kitex's default).
+    :ivar depth: nesting of structs and containers, the outermost struct included (Apache Thrift's
+        TConfiguration).
+    :ivar elements: elements of all containers together; a map entry counts twice. An empty struct is one byte
+        on the wire and some hundred in memory, so the size of the frame does not bound the memory.
+    """
+
+    frame: int = 16_384_000
+    depth: int = 64
+    elements: int = 1_000_000
+
+    def __post_init__(self) -> None:
+        if not 0 < self.frame < 2**31 or not 0 < self.depth <= 500 or self.elements < 0:
+            raise ValueError("frame: 1 to 2**31-1 bytes; depth: 1 to 500; elements: 0 or more")
+
+
+@dataclass(frozen=True, slots=True)
+class PoolLimits:
+    """Limits of a client, per endpoint. Times are in seconds.
+
+    :ivar connections: open at a time; a call waits for a free one until its deadline.
+    :ivar idle: kept open between calls.
+    :ivar idle_time: an idle connection is not used after it (Kitex's MaxIdleTimeout).
+    :ivar connect_timeout: for one endpoint, within the deadline of the call.
+    :ivar call_timeout: of a call that has neither a deadline of the caller nor a timeout of the route.
+    """
+
+    connections: int = 256
+    idle: int = 64
+    idle_time: float = 30.0
+    connect_timeout: float = 5.0
+    call_timeout: float = 60.0
+
+    def __post_init__(self) -> None:
+        if self.connections < 1 or self.idle < 0:
+            raise ValueError("connections: 1 or more; idle: 0 or more")
+        if not min(self.idle_time, self.connect_timeout, self.call_timeout) > 0:
+            raise ValueError("idle_time, connect_timeout, call_timeout: seconds above 0")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerLimits:
+    """Limits of a server. Times are in seconds.
+
+    :ivar message: on what clients send.
+    :ivar connections: open at a time; more are closed as they come.
+    :ivar handshake_timeout: from accepting a connection to its first byte.
+    :ivar frame_timeout: from the first byte of a message to its last, both ways.
+    :ivar idle_timeout: between messages.
+    :ivar backlog: of the listening socket.
+    """
+
+    message: Limits = field(default_factory=Limits)
+    connections: int = 4096
+    handshake_timeout: float = 10.0
+    frame_timeout: float = 30.0
+    idle_timeout: float = 300.0
+    backlog: int = 1024
+
+    def __post_init__(self) -> None:
+        if self.connections < 1 or not min(self.handshake_timeout, self.frame_timeout, self.idle_timeout) > 0:
+            raise ValueError("connections: 1 or more; timeouts: seconds above 0")

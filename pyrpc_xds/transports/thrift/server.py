@@ -1,0 +1,565 @@
+"""The server for threads.
+
+One thread, the reactor, accepts and watches every connection that has nothing to do; workers run handlers. A
+connection is owned by exactly one of them at a time. A worker that has answered stays with its connection for
+a moment while other workers are free, so a busy client costs no hand-over; a connection that is silent, that
+sends half a message or that does not read its answers is the reactor's and costs no worker.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import errno
+import logging
+import os
+import queue
+import select
+import selectors
+import socket
+import stat
+import threading
+from collections.abc import Mapping
+from time import monotonic
+from typing import Any
+
+from ...errors import UsageError
+from .address import format_address, resolve
+from .codec import codec_for
+from .errors import ThriftProtocolError
+from .inbox import Inbox
+from .limits import ServerLimits
+from .processor import Processor
+from .service import Service
+from .wire import Wire, detect
+
+logger = logging.getLogger("pyrpc_xds.thrift")
+
+_RECEIVE = 65536
+# How long a worker stays with a connection, and how often the reactor looks for expired ones; seconds.
+_LINGER = 0.01
+_TICK = 0.5
+
+
+class RateLimitedLog:
+    """At most ``per_second`` lines a second; what was left out is counted in the next one."""
+
+    def __init__(self, per_second: int = 10) -> None:
+        self._per_second = per_second
+        self._second = 0
+        self._written = 0
+        self._left_out = 0
+        self._lock = threading.Lock()
+
+    def warning(self, text: str, *args: object) -> None:
+        """As :meth:`logging.Logger.warning`."""
+        with self._lock:
+            now = int(monotonic())
+            if now != self._second:
+                self._second, self._written = now, 0
+            if self._written >= self._per_second:
+                self._left_out += 1
+                return
+            self._written += 1
+            left_out, self._left_out = self._left_out, 0
+        if left_out:
+            text += f" ({left_out} such lines left out)"
+        logger.warning(text, *args)
+
+
+class Peer:
+    """One accepted connection and what is known of it.
+
+    ``deadline`` is :func:`time.monotonic` of when the reactor closes it; ``outgoing`` is what the client has
+    not read yet of an answer.
+    """
+
+    __slots__ = ("_limits", "_poller", "deadline", "head", "inbox", "name", "outgoing", "requests", "sock")
+
+    def __init__(
+        self, sock: socket.socket, name: str, wire: Wire | None, service: Service, limits: ServerLimits
+    ) -> None:
+        self.sock = sock
+        self.name = name
+        self.head = b""
+        self.outgoing = memoryview(b"")
+        self.deadline = monotonic() + limits.handshake_timeout
+        # What the scan compares: binary, compact; then the one of this connection.
+        self.requests: Any = service.requests
+        self._limits = limits.message
+        self._poller = select.poll()
+        self._poller.register(sock.fileno(), select.POLLIN)
+        self.inbox: Inbox | None = None
+        if wire is not None:
+            self._begin(wire)
+
+    def _begin(self, wire: Wire) -> Inbox:
+        self.requests = self.requests[wire.compact]
+        self.inbox = Inbox(codec_for(wire, self._limits), self._limits)
+        return self.inbox
+
+    def receive(self) -> tuple[bytes, int] | None:
+        """Read once, and return the next message if it is whole.
+
+        :raises ThriftProtocolError: the bytes are refused.
+        :raises EOFError: the client closed the connection; ``OSError``: it broke.
+        """
+        try:
+            data = self.sock.recv(_RECEIVE)
+        except BlockingIOError:
+            return None
+        if not data:
+            raise EOFError
+        inbox = self.inbox
+        if inbox is None:
+            self.head += data
+            wire = detect(self.head, self._limits)
+            if wire is None:
+                return None
+            inbox = self._begin(wire)
+            data, self.head = self.head, b""
+        inbox.feed(data)
+        return inbox.next(self.requests)
+
+    def next(self) -> tuple[bytes, int] | None:
+        """A message that came together with the one before it."""
+        return self.inbox.next(self.requests) if self.inbox is not None and self.inbox.pending else None
+
+    def wait(self, seconds: float) -> bool:
+        """Whether something arrives within ``seconds``."""
+        return bool(self._poller.poll(seconds * 1000))
+
+    def send(self, data: bytes | memoryview) -> None:
+        """Send what the client takes now; the rest is in ``outgoing``."""
+        try:
+            sent = self.sock.send(data)
+        except BlockingIOError:
+            sent = 0
+        self.outgoing = memoryview(data)[sent:]
+
+    @property
+    def busy(self) -> bool:
+        """Part of a message has come."""
+        return bool(self.head) or (self.inbox is not None and self.inbox.pending)
+
+
+class ThriftServer:
+    """A Thrift server over framed and buffered, binary and compact.
+
+    :ivar address: where it listens, with the port it was given; empty before :meth:`start`.
+    :ivar labels: of this workload, such as its version.
+    """
+
+    def __init__(
+        self,
+        processor: Processor,
+        address: str,
+        wire: Wire | None,
+        labels: Mapping[str, str],
+        workers: int,
+        limits: ServerLimits,
+    ) -> None:
+        if workers < 1:
+            raise UsageError(f"workers={workers}: 1 or more")
+        self.address = ""
+        self.labels = dict(labels)
+        self._bind_to = address
+        self._processor = processor
+        self._wire = wire
+        self._limits = limits
+        self._max_workers = workers
+        self._log = RateLimitedLog()
+        # Set by start.
+        self._listener: socket.socket | None = None
+        self._reactor: threading.Thread | None = None
+        self._wake: tuple[socket.socket, socket.socket] | None = None
+        # Owned by the reactor: connections that no worker has.
+        self._selector: selectors.BaseSelector = selectors.DefaultSelector()
+        self._parked: set[Peer] = set()
+        self._accept_again = 0.0
+        # Handed over: to workers, and back to the reactor.
+        self._ready: queue.SimpleQueue[tuple[Peer, tuple[bytes, int]] | None] = queue.SimpleQueue()
+        self._returned: queue.SimpleQueue[Peer] = queue.SimpleQueue()
+        # Guarded by _lock.
+        self._lock = threading.Lock()
+        self._quiet = threading.Condition(self._lock)
+        self._workers: set[threading.Thread] = set()
+        self._free = 0
+        self._running: set[Peer] = set()
+        self._stopping = False
+        self._stopped = threading.Event()
+
+    def __repr__(self) -> str:
+        if self._stopped.is_set():
+            state = "stopped"
+        elif self._stopping:
+            state = "stopping"
+        else:
+            state = "serving" if self._listener is not None else "not started"
+        return f"<ThriftServer {self._processor.service.name} at {self.address or self._bind_to} {state}>"
+
+    def start(self) -> ThriftServer:
+        """Bind, listen and serve in the background; returns when clients can connect.
+
+        :raises OSError: the address cannot be bound.
+        :raises UsageError: the server was started before, or the address has another form.
+        """
+        if self._listener is not None or self._stopping:
+            raise UsageError("a server is started once; make another")
+        self._listener = listen(self._bind_to, self._limits.backlog)
+        self.address = format_address(self._listener.family, self._listener.getsockname())
+        self._wake = socket.socketpair()
+        for end in self._wake:
+            end.setblocking(False)
+        self._reactor = threading.Thread(target=self._react, name=f"thrift {self.address}", daemon=True)
+        self._reactor.start()
+        return self
+
+    def serve(self) -> None:
+        """Serve until another thread or a signal handler calls :meth:`stop`."""
+        if self._listener is None:
+            self.start()
+        while not self._stopped.wait(1.0):
+            pass
+
+    def stop(self, grace: float = 30.0) -> None:
+        """Stop accepting, let running calls finish and be answered, then close. Calling it again waits as
+        well.
+
+        :param grace: seconds for running calls; their connections are closed after it.
+        """
+        deadline = monotonic() + grace
+        with self._lock:
+            first, self._stopping = not self._stopping, True
+        reactor = self._reactor
+        if reactor is None:
+            self._stopped.set()
+            return
+        if not first:
+            self._stopped.wait(max(0.0, deadline - monotonic()))
+            return
+        self._wake_up()
+        with self._lock:
+            while self._running and self._quiet.wait(deadline - monotonic()):
+                pass
+            running, workers = list(self._running), list(self._workers)
+        for peer in running:
+            _shutdown(peer.sock)
+        self._stopped.set()
+        self._wake_up()
+        for _ in workers:
+            self._ready.put(None)
+        for thread in (reactor, *workers):
+            if thread is not threading.current_thread():
+                # A handler that outlives the grace keeps its thread, which is a daemon.
+                thread.join(0.0 if running and thread is not reactor else 5.0)
+
+    close = stop
+
+    def __enter__(self) -> ThriftServer:
+        return self if self._listener is not None else self.start()
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+    def _wake_up(self) -> None:
+        assert self._wake is not None
+        try:
+            self._wake[1].send(b"x")
+        except OSError:
+            # Full: the reactor is about to wake; closed: it is over.
+            pass
+
+    # The reactor's thread.
+
+    def _react(self) -> None:
+        assert self._listener is not None and self._wake is not None
+        selector = self._selector
+        selector.register(self._listener, selectors.EVENT_READ)
+        selector.register(self._wake[0], selectors.EVENT_READ)
+        accepting = True
+        look_at = monotonic() + _TICK
+        try:
+            while not self._stopped.is_set():
+                for key, events in selector.select(_TICK):
+                    if key.data is not None:
+                        self._turn(key.data, events)
+                    elif key.fileobj is self._listener:
+                        self._accept()
+                    else:
+                        try:
+                            self._wake[0].recv(4096)
+                        except BlockingIOError:
+                            pass
+                while True:
+                    try:
+                        self._park(self._returned.get_nowait())
+                    except queue.Empty:
+                        break
+                now = monotonic()
+                if self._stopping and accepting:
+                    accepting = False
+                    self._unlisten()
+                    for peer in [each for each in self._parked if not each.outgoing]:
+                        self._unpark(peer)
+                        self._close(peer)
+                if now >= look_at:
+                    look_at = now + _TICK
+                    self._expire(now)
+                    if accepting and self._accept_again and now >= self._accept_again:
+                        self._accept_again = 0.0
+                        selector.register(self._listener, selectors.EVENT_READ)
+        except Exception:
+            logger.exception("the reactor of %r failed", self)
+        finally:
+            self._unlisten()
+            for peer in list(self._parked):
+                self._unpark(peer)
+                self._close(peer)
+            while True:
+                try:
+                    self._close(self._returned.get_nowait())
+                except queue.Empty:
+                    break
+            selector.close()
+            for end in self._wake:
+                end.close()
+            self._stopped.set()
+
+    def _unlisten(self) -> None:
+        listener = self._listener
+        assert listener is not None
+        if listener.fileno() >= 0:
+            try:
+                self._selector.unregister(listener)
+            except KeyError:
+                pass
+            listener.close()
+            if self.address.startswith("unix:"):
+                try:
+                    os.unlink(self.address[5:])
+                except OSError:
+                    pass
+
+    def _accept(self) -> None:
+        assert self._listener is not None
+        for _ in range(64):
+            try:
+                sock, name = self._listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                    # The connection stays in the backlog and would wake the reactor without end.
+                    self._log.warning("%r cannot accept: %s; again in a second", self, error.strerror)
+                    self._accept_again = monotonic() + 1.0
+                    self._selector.unregister(self._listener)
+                return
+            with self._lock:
+                held = len(self._parked) + len(self._running)
+            if held >= self._limits.connections:
+                sock.close()
+                self._log.warning("%r closed a new connection: %d are open, the limit", self, held)
+                continue
+            try:
+                sock.setblocking(False)
+                if sock.family != socket.AF_UNIX:
+                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            except OSError:
+                sock.close()
+                continue
+            service = self._processor.service
+            peer = Peer(sock, format_address(sock.family, name), self._wire, service, self._limits)
+            self._watch(peer, selectors.EVENT_READ)
+
+    def _watch(self, peer: Peer, events: int) -> None:
+        self._selector.register(peer.sock, events, peer)
+        self._parked.add(peer)
+
+    def _unpark(self, peer: Peer) -> None:
+        self._selector.unregister(peer.sock)
+        self._parked.discard(peer)
+
+    def _park(self, peer: Peer) -> None:
+        """Take a connection back from a worker: it waits for the client."""
+        now = monotonic()
+        if peer.outgoing:
+            peer.deadline = now + self._limits.frame_timeout
+            self._watch(peer, selectors.EVENT_WRITE)
+            return
+        self._finished(peer)
+        if self._stopping:
+            self._close(peer)
+            return
+        peer.deadline = now + (self._limits.frame_timeout if peer.busy else self._limits.idle_timeout)
+        self._watch(peer, selectors.EVENT_READ)
+
+    def _turn(self, peer: Peer, events: int) -> None:
+        """Something happened to a parked connection."""
+        try:
+            if events & selectors.EVENT_WRITE:
+                peer.send(peer.outgoing)
+                if not peer.outgoing:
+                    self._unpark(peer)
+                    message = None if self._stopping else peer.next()
+                    if message is None:
+                        self._park(peer)
+                    else:
+                        self._hand_over(peer, message)
+                return
+            began = peer.busy
+            message = peer.receive()
+            if message is not None:
+                self._unpark(peer)
+                self._hand_over(peer, message)
+            elif not began and peer.busy:
+                # Not renewed by later bytes: a message has this long, however it trickles.
+                peer.deadline = monotonic() + self._limits.frame_timeout
+        except Exception as error:
+            if peer in self._parked:
+                self._unpark(peer)
+            self._lost(peer, error)
+
+    def _hand_over(self, peer: Peer, message: tuple[bytes, int]) -> None:
+        with self._lock:
+            self._running.add(peer)
+            grow = self._free <= self._ready.qsize() and len(self._workers) < self._max_workers
+            if grow:
+                worker = threading.Thread(
+                    target=self._work, name=f"thrift worker {self.address}", daemon=True
+                )
+                self._workers.add(worker)
+        self._ready.put((peer, message))
+        if grow:
+            worker.start()
+
+    def _expire(self, now: float) -> None:
+        for peer in [each for each in self._parked if each.deadline < now]:
+            if peer.busy or peer.outgoing:
+                doing = "reading an answer" if peer.outgoing else "sending a message"
+                self._log.warning("closed %s: too slow %s", peer.name, doing)
+            self._unpark(peer)
+            self._close(peer)
+
+    # The workers' threads.
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                self._free += 1
+            work = self._ready.get()
+            with self._lock:
+                self._free -= 1
+            if work is None:
+                break
+            peer, message = work
+            try:
+                self._attend(peer, message)
+            except Exception as error:
+                self._lost(peer, error)
+        with self._lock:
+            self._workers.discard(threading.current_thread())
+
+    def _attend(self, peer: Peer, first: tuple[bytes, int]) -> None:
+        """Answer one message after another for as long as the connection may stay with this worker."""
+        message: tuple[bytes, int] | None = first
+        while message is not None:
+            answer = self._answer(peer, message)
+            if answer:
+                peer.send(answer)
+            if peer.outgoing or self._stopping:
+                break
+            message = peer.next()
+            if message is None:
+                if not self._free or not peer.wait(_LINGER) or self._stopping:
+                    break
+                message = peer.receive()
+            elif not self._free and self._ready.qsize():
+                # Others have waited longer than what this client has sent ahead.
+                self._ready.put((peer, message))
+                return
+        self._returned.put(peer)
+        self._wake_up()
+
+    def _answer(self, peer: Peer, message: tuple[bytes, int]) -> bytes:
+        assert peer.inbox is not None
+        codec = peer.inbox.codec
+        request = self._processor.request(codec, *message)
+        value = error = None
+        if request.method is not None:
+            try:
+                call = getattr(self._processor.handler, request.name)
+                # What a handler leaves in context variables is not for the next request.
+                value = contextvars.copy_context().run(call, *request.args)
+            except BaseException as raised:
+                error = raised
+        return self._processor.answer(codec, request, value, error)
+
+    # Both.
+
+    def _finished(self, peer: Peer) -> None:
+        with self._lock:
+            self._running.discard(peer)
+            if not self._running:
+                self._quiet.notify_all()
+
+    def _close(self, peer: Peer) -> None:
+        self._finished(peer)
+        peer.sock.close()
+
+    def _lost(self, peer: Peer, error: Exception) -> None:
+        if isinstance(error, ThriftProtocolError):
+            self._log.warning("closed %s: %s", peer.name, error)
+        elif not isinstance(error, (EOFError, OSError)):
+            logger.error("closed %s: the server failed", peer.name, exc_info=error)
+        self._close(peer)
+
+
+def _shutdown(sock: socket.socket) -> None:
+    try:
+        sock.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass
+
+
+def listen(address: str, backlog: int) -> socket.socket:
+    """A non-blocking listening socket.
+
+    :param address: ``host:port`` (port 0: any free one), ``[v6]:port`` or ``unix:PATH``, whose leftover is
+        removed.
+    :raises OSError: it cannot be bound.
+    """
+    family, name = resolve(address, monotonic() + 5.0)[0]
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if family == socket.AF_UNIX:
+            _remove_leftover(name)
+        else:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(name)
+        sock.listen(backlog)
+        sock.setblocking(False)
+    except OSError as error:
+        sock.close()
+        raise OSError(error.errno, f"cannot listen on {address}: {error.strerror}") from error
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _remove_leftover(path: str) -> None:
+    """Remove the socket file of a server that is gone; one that still answers is left, so binding fails."""
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return
+    except OSError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+        except OSError:
+            pass

@@ -1,0 +1,134 @@
+"""A service of an IDL as this transport sees it: its methods, with all that a call needs worked out once."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from thriftpy2.thrift import TApplicationException
+
+from ...errors import UsageError
+from .schema import must_compare, struct_node
+
+# Which `namespace` of an IDL names the package in paths. Istio rules are written for every language at once,
+# so a namespace for all (`*`) comes after Python's own only because that is the one this program's author
+# controls.
+_NAMESPACES = ("py", "*", "go", "java")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Method:
+    """One method of a service.
+
+    :ivar path: what routes match: ``/package.Service/Method``.
+    :ivar args: thriftpy2's struct class of the arguments.
+    :ivar result: thriftpy2's struct class of the result.
+    :ivar plain: every argument may be passed to ``args`` as it comes: none is required, none has a default.
+    :ivar success: the result has a value.
+    :ivar void: the result has neither value nor exceptions.
+    :ivar replies: what the scan compares in an answer (:mod:`.schema`): binary, compact; ``None``: nothing.
+    """
+
+    name: str
+    path: str
+    oneway: bool
+    args: Any
+    result: Any
+    arguments: tuple[str, ...]
+    required: tuple[str, ...]
+    plain: bool
+    success: bool
+    void: bool
+    replies: tuple[Any, Any]
+
+    def arguments_of(self, service: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The arguments as thriftpy2's own client takes them: ``None`` means absent.
+
+        :raises TApplicationException: a required one is missing.
+        :raises TypeError: there are too many, or one is not in the IDL.
+        """
+        if len(args) > len(self.arguments):
+            raise TypeError(f"{service}.{self.name}() takes {len(self.arguments)} arguments, got {len(args)}")
+        values = {name: value for name, value in zip(self.arguments, args, strict=False) if value is not None}
+        values.update(kwargs)
+        for name in self.required:
+            if name not in values:
+                raise TApplicationException(
+                    TApplicationException.UNKNOWN_METHOD,
+                    f"{name} is required argument for {service}.{self.name}",
+                )
+        return self.args(**values)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Service:
+    """A service and its methods, inherited ones included.
+
+    :ivar requests: what the scan compares in requests, by method name: binary, compact; ``None``: nothing.
+    """
+
+    name: str
+    methods: dict[str, Method]
+    requests: tuple[dict[bytes, Any] | None, dict[bytes, Any] | None]
+
+
+def package_of(service: Any) -> str:
+    """The package of a service: the IDL's ``namespace py``, else ``*``, else ``go``, else ``java``, else
+    empty.
+
+    thriftpy2 keeps namespaces on the module it makes of a file, which a service names but does not refer to;
+    a module loaded without a name is only in its parser's cache.
+    """
+    module = sys.modules.get(service.__module__)
+    if getattr(module, service.__name__, None) is not service:
+        from thriftpy2.parser import parser
+
+        cached = list(getattr(parser, "_thrift_cache", {}).values())
+        module = next((each for each in cached if each.__dict__.get(service.__name__) is service), None)
+    namespaces = getattr(module, "__thrift_namespaces__", {})
+    return next((str(namespaces[scope]) for scope in _NAMESPACES if scope in namespaces), "")
+
+
+def describe(service: Any, package: str | None = None) -> Service:
+    """Work out what calls of ``service`` need.
+
+    :param service: a service that thriftpy2 loaded from an IDL.
+    :param package: of the paths; ``None``: from the IDL's namespaces (:func:`package_of`); empty:
+        ``/Service/Method``.
+    :raises UsageError: ``service`` is something else.
+    """
+    names = getattr(service, "thrift_services", None)
+    if names is None:
+        raise UsageError(f"{service!r} is not a service of an IDL that thriftpy2 loaded")
+    package = package_of(service) if package is None else package
+    prefix = f"/{package}.{service.__name__}/" if package else f"/{service.__name__}/"
+    methods = {name: _method(service, name, prefix) for name in names}
+    return Service(service.__name__, methods, (_requests(methods, False), _requests(methods, True)))
+
+
+def _requests(methods: dict[str, Method], compact: bool) -> dict[bytes, Any] | None:
+    risky = [method for method in methods.values() if must_compare(method.args, compact)]
+    return {method.name.encode(): struct_node(method.args) for method in risky} or None
+
+
+def _method(service: Any, name: str, prefix: str) -> Method:
+    args, result = getattr(service, name + "_args"), getattr(service, name + "_result")
+    required = tuple(field[1] for field in args.thrift_spec.values() if field[-1])
+    node = struct_node(result)
+    return Method(
+        name=name,
+        path=prefix + name,
+        oneway=bool(result.oneway),
+        args=args,
+        result=result,
+        arguments=tuple(field[1] for field in args.thrift_spec.values()),
+        required=required,
+        plain=not required and not any(value is not None for value in args.__init__.__defaults__ or ()),
+        success=0 in result.thrift_spec,
+        void=not result.thrift_spec,
+        replies=(
+            {name.encode(): node} if must_compare(result, False) else None,
+            {name.encode(): node} if must_compare(result, True) else None,
+        ),
+    )

@@ -1,0 +1,107 @@
+"""The entry point: Thrift clients and servers of one mesh."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..base import Mesh
+from .client import Caller, ThriftClient, ThriftConnector, checked_timeout
+from .limits import Limits, PoolLimits, ServerLimits
+from .processor import Processor
+from .server import ThriftServer
+from .service import describe
+from .wire import Wire, wire_from
+
+
+class ThriftTransport:
+    """Thrift over thriftpy2: ``xds.thrift`` of a client of the mesh.
+
+    :param mesh: what decides where calls go.
+    """
+
+    def __init__(self, mesh: Mesh) -> None:
+        self._mesh = mesh
+
+    def client(
+        self,
+        service: Any,
+        target: str,
+        *,
+        framing: str = "framed",
+        protocol: str = "binary",
+        package: str | None = None,
+        timeout: float | None = None,
+        limits: Limits | None = None,
+        pool: PoolLimits | None = None,
+        proto_factory: Any = None,
+        trans_factory: Any = None,
+    ) -> ThriftClient:
+        """A client with one method per IDL method, as ``thriftpy2.rpc.make_client`` makes it. Connects when
+        called.
+
+        :param service: a service that thriftpy2 loaded from an IDL, such as ``greeter_thrift.Greeter``.
+        :param target: ``xds:///host:port``, ``host:port`` or ``direct:///ip:port``.
+        :param framing: ``framed`` or ``buffered``.
+        :param protocol: ``binary`` or ``compact`` (in thriftpy2 compact is pure Python, several times slower;
+            Kitex does not speak it).
+        :param package: of the path ``/package.Service/Method`` that routes match; by default the IDL's
+            ``namespace py``, else ``*``, ``go``, ``java``, else none: ``/Service/Method``.
+        :param timeout: seconds for each call (thriftpy2 counts milliseconds); the route's timeout counts
+            where it is shorter, and :attr:`PoolLimits.call_timeout` where there is neither.
+        :param limits: on the answers of servers.
+        :param pool: limits on connections, per endpoint.
+        :param proto_factory: one of thriftpy2's, instead of ``protocol``.
+        :param trans_factory: one of thriftpy2's, instead of ``framing``.
+        :raises UsageError: an argument cannot be served.
+        """
+        wire = wire_from(framing, protocol, proto_factory, trans_factory)
+        described = describe(service, package)
+        checked_timeout(timeout)
+        connector = ThriftConnector(wire, limits or Limits(), pool or PoolLimits())
+        caller = Caller(described, target, self._mesh.router(target, connector), connector)
+        return ThriftClient(caller, timeout)
+
+    def server(
+        self,
+        service: Any,
+        handler: object,
+        address: str,
+        *,
+        framing: str = "auto",
+        protocol: str = "auto",
+        labels: Mapping[str, str] | None = None,
+        workers: int = 32,
+        limits: ServerLimits | None = None,
+        expose_errors: bool = False,
+    ) -> ThriftServer:
+        """A server; call ``start()`` or ``serve()``. It stops when the mesh client closes.
+
+        :param handler: an object with a method per IDL method.
+        :param address: ``host:port`` (port 0: any free one, see ``.address``), ``[v6]:port`` or
+            ``unix:PATH``.
+        :param framing: ``framed``, ``buffered``, or ``auto``: found out from each connection's first bytes.
+        :param protocol: ``binary``, ``compact`` or ``auto``.
+        :param labels: of this workload, such as its version.
+        :param workers: handlers running at a time.
+        :param expose_errors: see :class:`Processor`.
+        :raises UsageError: an argument cannot be served.
+        """
+        server = ThriftServer(
+            Processor(describe(service), handler, expose_errors),
+            address,
+            server_wire(framing, protocol),
+            labels or {},
+            workers,
+            limits or ServerLimits(),
+        )
+        self._mesh.on_close(server.stop)
+        return server
+
+
+def server_wire(framing: str, protocol: str) -> Wire | None:
+    """The form that a server insists on; ``None``: it finds it out. One ``auto`` makes both so."""
+    if framing == "auto" or protocol == "auto":
+        wire_from("framed" if framing == "auto" else framing, "binary" if protocol == "auto" else protocol)
+        return None
+    return wire_from(framing, protocol)

@@ -1,0 +1,104 @@
+"""How messages look on one connection: framing, protocol, and the few switches of thriftpy2's factories."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..._scan import NAME_LIMIT
+from ...errors import UsageError
+from .errors import ThriftProtocolError, refused
+from .limits import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """The form of a connection; client and server must agree on it, or the server finds it out
+    (:func:`detect`).
+
+    :ivar framed: four bytes of length before each message; otherwise ("buffered") messages follow one
+        another.
+    :ivar compact: the compact protocol; otherwise binary.
+    :ivar strict: binary messages are written with a version.
+    :ivar decode_response: strings are decoded; otherwise they are bytes.
+    :ivar strict_decode: a string that is not UTF-8 is an error; otherwise it stays bytes.
+    """
+
+    framed: bool = True
+    compact: bool = False
+    strict: bool = True
+    decode_response: bool = True
+    strict_decode: bool = False
+
+    def __str__(self) -> str:
+        return f"{'framed' if self.framed else 'buffered'} {'compact' if self.compact else 'binary'}"
+
+
+_FRAMINGS = {"framed": True, "buffered": False}
+_PROTOCOLS = {"binary": False, "compact": True}
+
+
+def wire_from(framing: str, protocol: str, proto_factory: Any = None, trans_factory: Any = None) -> Wire:
+    """The form that names or thriftpy2's factories ask for; a factory goes before a name.
+
+    :raises UsageError: a name or a factory of another kind (THeader, JSON, SASL are not covered).
+    """
+    if framing not in _FRAMINGS:
+        raise UsageError(f"framing={framing!r}: it is 'framed' or 'buffered'")
+    if protocol not in _PROTOCOLS:
+        raise UsageError(f"protocol={protocol!r}: it is 'binary' or 'compact'")
+    framed, compact = _FRAMINGS[framing], _PROTOCOLS[protocol]
+    if trans_factory is not None:
+        name = type(trans_factory).__name__
+        if "Framed" not in name and "Buffered" not in name:
+            raise UsageError(f"trans_factory={name}: only framed and buffered transports are supported")
+        framed = "Framed" in name
+    strict, decode_response, strict_decode = True, True, False
+    if proto_factory is not None:
+        name = type(proto_factory).__name__
+        if "Binary" not in name and "Compact" not in name:
+            raise UsageError(f"proto_factory={name}: only binary and compact protocols are supported")
+        compact = "Compact" in name
+        strict = bool(getattr(proto_factory, "strict_write", True))
+        decode_response = bool(getattr(proto_factory, "decode_response", True))
+        strict_decode = bool(getattr(proto_factory, "strict_decode", False))
+    return Wire(framed, compact, strict, decode_response, strict_decode)
+
+
+def detect(head: bytes, limits: Limits) -> Wire | None:
+    """The form of a connection from the first bytes that a client sends (Kitex's ports sniff in the same
+    way).
+
+    :returns: ``None``: more bytes are needed, at most 6.
+    :raises ThriftProtocolError: it is none of the forms, or a frame above the limit.
+    """
+    if len(head) < 2:
+        return None
+    if head[0] == 0x80:
+        if head[1] != 1:
+            raise refused("bad version", 0)
+        return Wire(framed=False)
+    if head[0] == 0x82:
+        if head[1] & 0x1F != 1:
+            raise refused("bad version", 0)
+        return Wire(framed=False, compact=True)
+    if head[0] >= 0x80:
+        raise ThriftProtocolError("neither Thrift binary nor compact, framed or not")
+    if len(head) < 4:
+        return None
+    size = int.from_bytes(head[:4], "big")
+    if not size or size > limits.frame:
+        raise ThriftProtocolError(f"a frame of {size} bytes is announced; the limit is {limits.frame}")
+    if len(head) < 5:
+        return None
+    # No method name begins with these bytes: they only continue a UTF-8 sequence.
+    if head[4] == 0x80:
+        return Wire()
+    if head[4] == 0x82:
+        return Wire(compact=True)
+    # Binary without a version: the length of the name comes first, and names are shorter than 2**24 bytes.
+    if head[4] == 0:
+        return Wire(strict=False)
+    if size <= NAME_LIMIT:
+        return Wire(framed=False, strict=False)
+    raise ThriftProtocolError("neither Thrift binary nor compact, framed or not")
