@@ -71,10 +71,12 @@ class BuildOrStage(build_ext):
             self.failed = {extension.name: "Cython is not installed" for extension in self.extensions}
             return
         for extension in self.extensions:
-            files = [Path(name) for name in extension.sources + extension.depends]
-            source, *_ = [copy(path, STAGE / "pyrpc_xds" / path.name) for path in files]
+            for name in [*extension.sources, *extension.depends]:
+                copy(Path(name), STAGE / "pyrpc_xds" / Path(name).name)
+        for extension in self.extensions:
+            staged = STAGE / "pyrpc_xds" / Path(extension.sources[0]).name
             [translated] = cythonize(
-                [Extension(extension.name, [str(source)])],
+                [Extension(extension.name, [str(staged)])],
                 include_path=[str(STAGE)],
                 compiler_directives=DIRECTIVES,
                 quiet=True,
