@@ -1,1 +1,52 @@
-"""Proxyless Istio mesh for Python: Thrift and Triple/gRPC routed by xDS, without a sidecar."""
+"""Proxyless Istio mesh for Python: Thrift and Triple/gRPC routed by xDS, without a sidecar.
+
+    xds = pyrpc_xds.XdsClient.from_env()
+    stub = GreeterStub(xds.triple.channel("xds:///greeter.default.svc.cluster.local:20000"))
+    with pyrpc_xds.attachments({"user": "admin"}):
+        stub.SayHello(HelloRequest(name="Joe"))
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from .attachments import attachments, current_attachments
+from .bootstrap import Bootstrap
+from .errors import (
+    CallError,
+    Code,
+    ConfigError,
+    DeadlineExceeded,
+    PyrpcXdsError,
+    RemoteProtocolError,
+    Unavailable,
+    UsageError,
+    XdsError,
+)
+
+if TYPE_CHECKING:
+    from .client import XdsClient
+
+__all__ = [
+    "Bootstrap",
+    "CallError",
+    "Code",
+    "ConfigError",
+    "DeadlineExceeded",
+    "PyrpcXdsError",
+    "RemoteProtocolError",
+    "Unavailable",
+    "UsageError",
+    "XdsClient",
+    "XdsError",
+    "attachments",
+    "current_attachments",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # The client brings grpcio and the xDS protos (a third of a second): not for programs that only set attachments.
+    if name == "XdsClient":
+        from .client import XdsClient
+
+        globals()[name] = XdsClient
+        return XdsClient
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,8 +6,9 @@ import os
 import secrets
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping
-from importlib.metadata import entry_points
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,7 +16,8 @@ from ._picker import Rng
 from .balancing.cluster import LiveClusters
 from .balancing.endpoint import LiveEndpoint
 from .bootstrap import Bootstrap
-from .errors import Unavailable, UsageError
+from .errors import UsageError
+from .follower import Follower
 from .model.cluster import Cluster
 from .model.endpoint import ClusterLoadAssignment, Endpoint, Locality
 from .model.listener import Listener
@@ -31,10 +33,7 @@ from .model.route import (
 )
 from .model.snapshot import ClusterConfig, MeshSnapshot
 from .routing.router import Router
-from .routing.snapshot import compile_snapshot, release_clusters
-from .routing.table import cluster_names
 from .transports.base import Connector
-from .xds.dependency import DependencyManager
 from .xds.driver import AdsDriver
 from .xds.names import Target, TargetKind, parse_target
 
@@ -61,16 +60,18 @@ class XdsClient:
     def __init__(self, bootstrap: Bootstrap | None = None, *, ready_timeout: float = READY_TIMEOUT) -> None:
         self.bootstrap = Bootstrap.from_env() if bootstrap is None else bootstrap
         self._ready_timeout = ready_timeout
-        self._driver = AdsDriver(self.bootstrap, settled=self._settle)
+        self._driver = AdsDriver(self.bootstrap)
+        self._driver.on_settled(self._settle)
         self._lock = threading.Lock()
         # Guarded by _lock.
         self._closed = False
         self._transports: dict[str, Any] = {}
         self._callbacks: list[Callable[[], None]] = []
         self._clusters: dict[tuple[Any, ...], LiveClusters] = {}
-        self._routers: dict[Router, DependencyManager | None] = {}
+        self._followers: dict[Router, Follower] = {}
         # Reseeded in a forked child, which would otherwise choose as its parent does.
         self._rng = Rng(secrets.randbits(64))
+        _clients.add(self)
 
     @classmethod
     def from_env(
@@ -110,6 +111,8 @@ class XdsClient:
         with self._lock:
             transport = self._transports.get(name)
             if transport is None:
+                from importlib.metadata import entry_points  # slow to import, and not needed before
+
                 found = entry_points(group="pyrpc_xds.transports", name=name)
                 if not found:
                     known = ", ".join(sorted(entry_points(group="pyrpc_xds.transports").names)) or "none"
@@ -126,8 +129,8 @@ class XdsClient:
             callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
             callback()
-        for router in list(self._routers):
-            router.close()
+        for follower in list(self._followers.values()):
+            follower.router.close()
         self._driver.close()
         for clusters in self._clusters.values():
             clusters.close()
@@ -141,24 +144,28 @@ class XdsClient:
         self.close()
 
     def dump(self) -> dict[str, Any]:
-        """What the client holds: node, stream, resources with their states, targets. JSON-able."""
-        return {
-            **self._driver.dump(),
-            "targets": [
-                {"authority": router.authority, "state": "ready" if router.snapshot else "waiting"}
-                for router in list(self._routers)
-            ],
-        }
+        """What the client holds, as JSON values: node, control plane, resources with their states, targets."""
+        targets = [
+            {"authority": router.authority, "state": "ready" if router.snapshot else router.failure or "waiting"}
+            for router in list(self._followers)
+        ]
+        return {**self._driver.dump(), "targets": targets}
 
     def __repr__(self) -> str:
-        return f"<XdsClient {self.bootstrap.node.id} {'closed' if self._closed else f'{len(self._routers)} targets'}>"
+        state = "closed" if self._closed else f"{len(self._followers)} targets"
+        return f"<XdsClient {self.bootstrap.node.id} at {self.bootstrap.servers[0].uri}, {state}>"
 
-    # -- the Mesh that transports see ---------------------------------------------------------------------------
+    # -- the Mesh that transports see (pyrpc_xds.transports.base.Mesh) --------------------------------------------
 
     def router(self, target: str, connector: Connector) -> Router:
-        """Follow a target; see :class:`pyrpc_xds.transports.base.Mesh`."""
+        """Follow a target.
+
+        :param target: ``xds:///host:port``; ``host:port`` and ``direct:///ip:port`` are not looked up in xDS.
+        :raises UsageError: the target has another form, or the client is closed.
+        """
         parsed = parse_target(target)
-        router = Router(parsed.authority, self._ready_timeout, self._note if parsed.kind is TargetKind.XDS else lambda: "")
+        in_xds = parsed.kind is TargetKind.XDS
+        router = Router(parsed.authority, self._ready_timeout, self._note if in_xds else _nothing)
         with self._lock:
             if self._closed:
                 raise UsageError(f"{target}: the XdsClient is closed")
@@ -166,86 +173,59 @@ class XdsClient:
             if clusters is None:
                 clusters = LiveClusters(connector, time.monotonic, self._rng, self._retire)
                 self._clusters[connector.key] = clusters
-            self._routers[router] = None
-        router.on_close(lambda: self._unfollow(router, clusters))
-        if parsed.kind is TargetKind.XDS:
-            self._driver.call(lambda: self._follow(router, clusters))
+            follower = self._followers[router] = Follower(router, clusters, self._driver)
+        router.on_close(partial(self._unfollow, follower))
+        if in_xds:
+            follower.start()
         else:
-            self._publish(router, clusters, static_snapshot(parsed))
+            follower.publish(static_snapshot(parsed))
         return router
 
     def on_close(self, callback: Callable[[], None]) -> None:
-        """See :class:`pyrpc_xds.transports.base.Mesh`."""
+        """Call ``callback`` when the client closes, before its routers."""
         with self._lock:
             self._callbacks.append(callback)
 
-    # -- on the driver's thread ---------------------------------------------------------------------------------
-
-    def _follow(self, router: Router, clusters: LiveClusters) -> None:
-        manager = DependencyManager(
-            self._driver,
-            router.authority,
-            clusters_of=lambda config: cluster_names(config, router.authority),
-            publish=lambda config: self._publish(router, clusters, config),
-            fail=lambda reason: self._give_up(router, clusters, reason),
-        )
-        with self._lock:
-            if router not in self._routers:
-                manager.close()
-                return
-            self._routers[router] = manager
-        manager.settle()
+    # -- glue -----------------------------------------------------------------------------------------------------
 
     def _settle(self) -> None:
-        for manager in list(self._routers.values()):
-            if manager is not None:
-                manager.settle()
+        for follower in list(self._followers.values()):
+            follower.settle()
 
-    def _publish(self, router: Router, clusters: LiveClusters, config: MeshSnapshot) -> None:
-        last = router.snapshot
-        try:
-            snapshot = compile_snapshot(router.authority, config, clusters, last)
-        except Unavailable as error:
-            self._give_up(router, clusters, str(error))
-            return
-        router.publish(snapshot)
-        if last is not None:
-            release_clusters(clusters, last, snapshot)
-
-    def _give_up(self, router: Router, clusters: LiveClusters, reason: str) -> None:
-        last = router.snapshot
-        router.fail(reason)
-        if last is not None:
-            release_clusters(clusters, last, None)
-
-    def _unfollow(self, router: Router, clusters: LiveClusters) -> None:
+    def _unfollow(self, follower: Follower) -> None:
         with self._lock:
-            manager = self._routers.pop(router, None)
-        last = router.snapshot
-
-        def release() -> None:
-            if manager is not None:
-                manager.close()
-            if last is not None:
-                release_clusters(clusters, last, None)
-
-        if manager is not None:
-            self._driver.call(release)
+            self._followers.pop(follower.router, None)
+        if self._driver.running:
+            self._driver.call(follower.close)
         else:
-            release()
+            follower.close()
 
     def _retire(self, endpoints: list[LiveEndpoint]) -> None:
-        if not endpoints:
-            return
-
         def drain() -> None:
             for endpoint in endpoints:
                 endpoint.release(drain=True)
 
-        self._driver.call_later(LINGER, drain)
+        if not endpoints:
+            return
+        if self._driver.running:
+            self._driver.call_later(LINGER, drain)
+        else:  # nothing but targets that never change: the router that had these is closed
+            drain()
 
-    def _note(self) -> str:
+    def _note(self) -> str | None:
         return self._driver.last_error
+
+    def _after_fork(self) -> None:
+        self._lock = threading.Lock()
+        self._rng.seed(secrets.randbits(64))
+        for clusters in self._clusters.values():
+            clusters.after_fork()
+        for follower in self._followers.values():
+            follower.after_fork()
+
+
+def _nothing() -> None:
+    return None
 
 
 def static_snapshot(target: Target) -> MeshSnapshot:
@@ -259,3 +239,16 @@ def static_snapshot(target: Target) -> MeshSnapshot:
     return MeshSnapshot(
         Listener(name, route_config=config), config, {name: ClusterConfig(Cluster(name, name), assignment)}
     )
+
+
+_clients: weakref.WeakSet[XdsClient] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for client in list(_clients):
+        client._after_fork()
+
+
+# Locks that another thread of the parent held would stay held in the child for ever.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -89,12 +89,13 @@ class LiveClusters:
 
     Changed when the configuration changes, mostly on the driver's thread; never by a call.
 
-    :param rng: gives each picker its start, so that clients do not move in step.
+    :param rng: draws for every picker and route table; gives each picker its start, so that clients do not move in
+        step.
     """
 
     def __init__(self, connector: Connector, clock: Callable[[], float], rng: Rng, retire: Retire) -> None:
         self._clock = clock
-        self._rng = rng
+        self.rng = rng
         self._retire = retire
         self._lock = threading.Lock()
         # Guarded by _lock, except that calls look endpoints up.
@@ -117,7 +118,7 @@ class LiveClusters:
             cluster = self._clusters[name]
             if cluster.state is state:
                 return
-            cluster.apply(state, self._rng)
+            cluster.apply(state, self.rng)
             unused = self._take_out_unused()
         self._retire(unused)
 
@@ -138,6 +139,12 @@ class LiveClusters:
         return self.endpoints.retire(
             [address for address in list(self.endpoints) if not any(address in c.addresses for c in clusters)]
         )
+
+    def after_fork(self) -> None:
+        """In a forked child: same clusters, new connections."""
+        self._lock = threading.Lock()
+        for endpoint in self.endpoints.values():
+            endpoint.forget()
 
     def close(self) -> None:
         """Close every connection now."""

@@ -14,6 +14,9 @@ from ..transports.base import Connection, Connector
 FIRST_PENALTY = 1.0
 MAX_PENALTY = 30.0
 
+# Connections of the parent process, kept so that no finalizer closes or flushes them in the child.
+_inherited: list[Connection] = []
+
 
 class LiveEndpoint:
     """One address in use, shared by every cluster that names it.
@@ -55,6 +58,13 @@ class LiveEndpoint:
         if self._failures:
             self._failures = 0
             self.penalized_until = 0.0
+
+    def forget(self) -> None:
+        """In a forked child: the parent's connection is kept from use, and from being closed under the parent."""
+        self._lock = threading.Lock()
+        if self._connection is not None:
+            _inherited.append(self._connection)
+            self._connection = None
 
     def release(self, *, drain: bool) -> None:
         """Give the connection up: let running calls finish (``drain``), or close it now."""

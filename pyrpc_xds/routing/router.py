@@ -17,34 +17,48 @@ class Router:
     ``snapshot`` is replaced by one attribute store, from the driver's thread. A target that the control plane
     does not know has no snapshot but a failure, until a snapshot comes after all.
 
+    :ivar failure: why there is no snapshot and none is on its way; empty otherwise.
     :param authority: ``host:port``.
     :param ready_timeout: seconds that :meth:`wait` takes where the caller gives no timeout.
-    :param note: what to add to an error text about the state of the control plane; empty for nothing.
+    :param note: what to add to an error text about the state of the control plane; nothing where all is well.
     """
 
-    __slots__ = ("__weakref__", "_failure", "_lock", "_note", "_on_close", "_ready_timeout", "_waiters", "authority", "snapshot")
+    __slots__ = (
+        "_follow",
+        "_lock",
+        "_note",
+        "_on_close",
+        "_parents",
+        "_ready_timeout",
+        "_waiters",
+        "authority",
+        "failure",
+        "snapshot",
+    )
 
-    def __init__(self, authority: str, ready_timeout: float, note: Callable[[], str]) -> None:
+    def __init__(self, authority: str, ready_timeout: float, note: Callable[[], str | None]) -> None:
         self.authority = authority
         self.snapshot: CompiledSnapshot | None = None
         self._ready_timeout = ready_timeout
         self._note = note
         self._on_close: Callable[[], None] | None = None
+        self._parents: CompiledSnapshot | None = None
         self._lock = threading.Lock()
+        self.failure = ""
         # Guarded by _lock.
-        self._failure = ""
+        self._follow: Callable[[], None] | None = None
         self._waiters: set[Callable[[], Any]] = set()
 
     def publish(self, snapshot: CompiledSnapshot) -> None:
         """Make ``snapshot`` the one that new calls see."""
         self.snapshot = snapshot
-        self._failure = ""
+        self.failure = ""
         self._wake()
 
     def fail(self, reason: str) -> None:
         """There is nothing to decide by: waiting and later calls fail with ``reason``."""
         self.snapshot = None
-        self._failure = reason
+        self.failure = reason
         self._wake()
 
     def _wake(self) -> None:
@@ -56,13 +70,14 @@ class Router:
     def _wait_with(self, wake: Callable[[], Any]) -> bool:
         """Whether there is something to wait for; ``wake`` is then called once."""
         with self._lock:
-            if self.snapshot is None and not self._failure:
+            if self.snapshot is None and not self.failure:
                 self._waiters.add(wake)
                 return True
             return False
 
     def wait(self, timeout: float | None = None) -> CompiledSnapshot:
         """Block for the first snapshot; see :class:`pyrpc_xds.transports.base.Router`."""
+        self._revive()
         if self.snapshot is None:
             event = threading.Event()
             if self._wait_with(event.set):
@@ -73,6 +88,7 @@ class Router:
 
     async def wait_async(self, timeout: float | None = None) -> CompiledSnapshot:
         """:meth:`wait` for a running event loop."""
+        self._revive()
         if self.snapshot is None:
             loop = asyncio.get_running_loop()
             ready = asyncio.Event()
@@ -96,8 +112,8 @@ class Router:
 
     def _raise(self, timeout: float | None) -> NoReturn:
         note = self._note()
-        if self._failure:
-            raise Unavailable(f"{self.authority}: {self._failure}{'; ' + note if note else ''}")
+        if self.failure:
+            raise Unavailable(f"{self.authority}: {self.failure}{'; ' + note if note else ''}")
         waited = self._ready_timeout if timeout is None else timeout
         text = f"{self.authority}: no configuration within {waited:g} s; {note or 'the control plane has not answered yet'}"
         raise Unavailable(text) if timeout is None else DeadlineExceeded(text)
@@ -105,6 +121,26 @@ class Router:
     def on_close(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` at the first :meth:`close`."""
         self._on_close = callback
+
+    def after_fork(self, follow: Callable[[], None] | None) -> None:
+        """In a forked child: the parent's snapshot serves until the child has its own.
+
+        :param follow: follows the target anew; called at the first use, because a fork must not start threads.
+        """
+        self._lock = threading.Lock()
+        self._waiters = set()
+        if follow is not None:
+            self._parents, self.snapshot = self.snapshot, None
+            self._follow = follow
+
+    def _revive(self) -> None:
+        with self._lock:
+            follow, self._follow = self._follow, None
+        if follow is not None:
+            follow()
+            if self._parents is not None:
+                self.publish(self._parents)
+                self._parents = None
 
     def close(self) -> None:
         """Stop following the target. Calling it again does nothing."""
@@ -114,4 +150,4 @@ class Router:
         self.fail("the client is closed")
 
     def __repr__(self) -> str:
-        return f"<Router {self.authority} {'ready' if self.snapshot else self._failure or 'waiting'}>"
+        return f"<Router {self.authority} {'ready' if self.snapshot else self.failure or 'waiting'}>"

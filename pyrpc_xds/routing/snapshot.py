@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from ..balancing.cluster import LiveCluster, LiveClusters
-from ..model.route import ClusterRoute, Route, WeightedCluster
+from ..model.route import ClusterRoute, Route, RouteConfiguration, WeightedCluster
 from ..model.snapshot import MeshSnapshot
-from .table import RouteTable, compile_route_table
+from .table import RouteTable, choose_virtual_host, compile_route_table
 
 
 class Destination:
-    """One (route, cluster) pair that calls can be sent to (:class:`pyrpc_xds.transports.base.Destination`)."""
+    """One (route, cluster) pair that calls can be sent to (:class:`pyrpc_xds.transports.base.Destination`).
+
+    :param default: the listener's ``max_stream_duration`` in seconds, for a route that says nothing about time.
+    """
 
     __slots__ = ("action", "cap_only", "cluster", "route", "timeout")
 
-    def __init__(self, route: Route, action: ClusterRoute, cluster: LiveCluster) -> None:
+    def __init__(self, route: Route, action: ClusterRoute, cluster: LiveCluster, default: float | None) -> None:
         self.route = route
         self.action = action
         self.cluster = cluster
-        self.timeout = action.timeout
+        self.timeout = action.timeout if action.timeout_set else default
         self.cap_only = action.cap_only
 
     def __repr__(self) -> str:
@@ -39,6 +42,14 @@ class CompiledSnapshot:
         self.route = table.match
 
 
+def cluster_names(config: RouteConfiguration, authority: str) -> tuple[str, ...]:
+    """Every cluster that calls to ``authority`` can be sent to; none where no virtual host serves it."""
+    chosen = choose_virtual_host(config, authority)
+    routes = chosen.host.routes if chosen else ()
+    actions = [route.action for route in routes if isinstance(route.action, ClusterRoute)]
+    return tuple(dict.fromkeys(cluster.name for action in actions for cluster in action.clusters))
+
+
 def compile_snapshot(
     authority: str, config: MeshSnapshot, clusters: LiveClusters, last: CompiledSnapshot | None
 ) -> CompiledSnapshot:
@@ -46,20 +57,25 @@ def compile_snapshot(
 
     Acquires the clusters that ``last`` does not have; call :func:`release_clusters` for ``last`` once the new
     snapshot is published. Clusters get their endpoints before the snapshot is returned.
-
-    :raises Unavailable: no virtual host serves ``authority``.
     """
-    if last is not None and last.config.route_config is config.route_config:
+    if (
+        last is not None
+        and last.config.route_config is config.route_config
+        and last.config.listener is config.listener
+    ):
         table, live = last.table, last.clusters
     else:
+        default = config.listener.max_stream_duration
         live = {}
         for name in config.clusters:
             live[name] = last.clusters[name] if last and name in last.clusters else clusters.acquire(name)
 
         def bind(route: Route, action: ClusterRoute, cluster: WeightedCluster) -> Destination:
-            return Destination(route, action, live[cluster.name])
+            return Destination(route, action, live[cluster.name], default)
 
-        table = compile_route_table(config.route_config, authority, bind)
+        same_default = last is not None and last.config.listener.max_stream_duration == default
+        reusable = last.table if last is not None and same_default else None
+        table = compile_route_table(config.route_config, authority, bind, clusters.rng, reusable)
     for name, state in config.clusters.items():
         clusters.apply(name, state)
     return CompiledSnapshot(config, table, live)

@@ -30,7 +30,9 @@ class _Watch:
 
     __slots__ = ("_changed", "_source", "error", "kind", "name", "value")
 
-    def __init__(self, source: Subscriptions, kind: ResourceType, name: str, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, source: Subscriptions, kind: ResourceType, name: str, changed: Callable[[], None]
+    ) -> None:
         self.kind = kind
         self.name = name
         self.value: Any = None
@@ -80,7 +82,9 @@ class _ClusterWatch:
             # A new EDS name of a known cluster: the last state goes on being used.
             return self._state if isinstance(self._state, ClusterConfig) else None
         state = self._state
-        if not (isinstance(state, ClusterConfig) and state.cluster is cluster and state.assignment is assignment):
+        if not (
+            isinstance(state, ClusterConfig) and state.cluster is cluster and state.assignment is assignment
+        ):
             self._state = ClusterConfig(cluster, assignment)
         return self._state
 
@@ -101,8 +105,8 @@ class DependencyManager:
     """Follows one target through the four resource types.
 
     :param authority: the listener's name.
-    :param clusters_of: the clusters that calls to the target can be routed to under a RouteConfiguration;
-        raises :class:`~pyrpc_xds.errors.Unavailable` where none can (no virtual host for the target).
+    :param clusters_of: the clusters that calls to the target can be routed to under a RouteConfiguration; none
+        where it has no virtual host for the target, and then its calls fail by the routes.
     :param publish: takes each new complete snapshot.
     :param fail: takes the reason where the target cannot be resolved at all.
     """
@@ -196,7 +200,7 @@ class DependencyManager:
         if isinstance(error, ResourceNotFound) and error.kind == "LDS":
             hint = (
                 "; the control plane knows no such host and port: check the Service's name, namespace and port, "
-                "or list what it offers with 'pyrpc-xds dump'"
+                "and that the target has the form xds:///HOST.NAMESPACE.svc.cluster.local:PORT"
             )
         self._fail(f"{error}{hint}")
 

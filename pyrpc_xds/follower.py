@@ -1,0 +1,89 @@
+"""Follower: carries one target's configuration from the driver's thread to its router."""
+
+from __future__ import annotations
+
+import logging
+
+from .balancing.cluster import LiveClusters
+from .model.snapshot import MeshSnapshot
+from .routing.router import Router
+from .routing.snapshot import CompiledSnapshot, cluster_names, compile_snapshot, release_clusters
+from .xds.dependency import DependencyManager
+from .xds.driver import AdsDriver
+
+_log = logging.getLogger("pyrpc_xds.xds")
+
+
+class Follower:
+    """Keeps ``router`` up to date until it is closed.
+
+    Its methods run on the driver's thread, except where they say otherwise.
+    """
+
+    def __init__(self, router: Router, clusters: LiveClusters, driver: AdsDriver) -> None:
+        self.router = router
+        self._clusters = clusters
+        self._driver = driver
+        self._manager: DependencyManager | None = None
+        # What the router shows, or showed last: whose clusters are ours to release.
+        self._published: CompiledSnapshot | None = None
+        self._closed = False
+
+    def start(self) -> None:
+        """Begin, soon. Any thread."""
+        self._driver.call(self._follow)
+
+    def _follow(self) -> None:
+        if self._closed or self._manager is not None:
+            return
+        self._manager = DependencyManager(
+            self._driver,
+            self.router.authority,
+            clusters_of=lambda config: cluster_names(config, self.router.authority),
+            publish=self.publish,
+            fail=self._fail,
+        )
+        self.settle()
+
+    def settle(self) -> None:
+        """The driver has nothing more to say for now."""
+        if self._manager is not None:
+            try:
+                self._manager.settle()
+            except Exception as error:  # a defect of ours must cost this target its update, not others theirs
+                _log.exception("the configuration of %s could not be compiled", self.router.authority)
+                if self.router.snapshot is None:
+                    self.router.fail(f"its configuration could not be compiled: {type(error).__name__}: {error}")
+
+    def publish(self, config: MeshSnapshot) -> None:
+        """Compile ``config`` and let calls see it. For a target that is not in xDS: any thread."""
+        last = self._published
+        self._published = compile_snapshot(self.router.authority, config, self._clusters, last)
+        self.router.publish(self._published)
+        if last is not None:
+            release_clusters(self._clusters, last, self._published)
+
+    def _fail(self, reason: str) -> None:
+        self.router.fail(reason)
+        self._release()
+
+    def _release(self) -> None:
+        last, self._published = self._published, None
+        if last is not None:
+            release_clusters(self._clusters, last, None)
+
+    def close(self) -> None:
+        """Unsubscribe, and give up the clusters. Where the driver does not run: any thread."""
+        self._closed = True
+        if self._manager is not None:
+            self._manager.close()
+            self._manager = None
+        self._release()
+
+    def after_fork(self) -> None:
+        """In a forked child, in its only thread: what the driver was told is forgotten, the configuration is not."""
+        if self._manager is not None:
+            self._manager = None
+            self.router.after_fork(self.start)
+        else:
+            self.router.after_fork(None)
