@@ -1,0 +1,233 @@
+"""YAML text and folders of it, as validated objects.
+
+Every error names the file, the document (counted from 1), the object and the field. A document that is bad
+does not make the others bad: they are returned together with the errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigError, missing_extra
+from .fields import Fields
+from .istio import IstioReader
+from .kubernetes import read_endpoint_slice, read_endpoints, read_node, read_pod, read_service
+from .names import CLUSTER_DOMAIN
+from .resources import Meta, Resource
+
+MAX_FILE_BYTES = 64 * 1024 * 1024
+_SUFFIXES = (".yaml", ".yml")
+_CLUSTER_SCOPED = {"Node"}
+# Kinds of the two API families that no proxyless node's routing depends on, or that are not served here.
+_ISTIO_GROUPS = ("networking.istio.io", "security.istio.io", "telemetry.istio.io", "extensions.istio.io")
+
+Read = Callable[[Meta, Fields], Resource]
+
+
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """What a text or a folder says.
+
+    ``failed`` are the keys of objects whose document is bad; ``broken`` the sources (files) of which not
+    even that is known for some document. ``notes`` are valid things without effect here.
+    """
+
+    resources: tuple[Resource, ...] = ()
+    errors: tuple[ConfigError, ...] = ()
+    notes: tuple[str, ...] = ()
+    failed: frozenset[tuple[str, str, str]] = frozenset()
+    broken: frozenset[str] = frozenset()
+
+    @property
+    def keys(self) -> frozenset[tuple[str, str, str]]:
+        """Kind, namespace and name of every good object."""
+        return frozenset(resource.meta.key for resource in self.resources)
+
+
+class _Collector:
+    def __init__(self, domain: str) -> None:
+        self.resources: list[Resource] = []
+        self.errors: list[ConfigError] = []
+        self.notes: list[str] = []
+        self.failed: set[tuple[str, str, str]] = set()
+        self.broken: set[str] = set()
+        self._places: dict[tuple[str, str, str], str] = {}
+        istio = IstioReader(domain, self.notes)
+        self._readers: dict[tuple[str, str], Read] = {
+            ("", "Service"): read_service,
+            ("", "Pod"): read_pod,
+            ("", "Node"): read_node,
+            ("", "Endpoints"): read_endpoints,
+            ("discovery.k8s.io", "EndpointSlice"): read_endpoint_slice,
+            ("networking.istio.io", "ServiceEntry"): istio.service_entry,
+            ("networking.istio.io", "WorkloadEntry"): istio.workload_entry,
+            ("networking.istio.io", "VirtualService"): istio.virtual_service,
+            ("networking.istio.io", "DestinationRule"): istio.destination_rule,
+        }
+
+    def add_text(self, text: str, source: str) -> None:
+        """Take in all documents of ``text``."""
+        index = 0
+        for document in self._parse(text, source):
+            index += 1
+            if document is None:
+                continue
+            where = f"{source}, document {index}" if source else f"document {index}"
+            try:
+                self._add(document, where, source)
+            except ConfigError as error:
+                self.errors.append(error)
+                self.broken.add(source)
+
+    def _parse(self, text: str, source: str) -> Iterator[Any]:
+        try:
+            import yaml
+        except ImportError:
+            raise missing_extra("control-plane", "yaml", "the control plane") from None
+        loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        try:
+            yield from yaml.load_all(text, Loader=loader)
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            line = f", line {mark.line + 1}" if mark is not None else ""
+            problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+            self.errors.append(
+                ConfigError(
+                    f"this is not YAML: {problem}", where=f"{source or 'the text'}{line}", hint="Correct it."
+                )
+            )
+            self.broken.add(source)
+
+    def _add(self, document: Any, where: str, source: str) -> None:
+        fields = Fields(document, where)
+        if fields.text("kind") == "List" and fields.has("items"):
+            for item in fields.items("items"):
+                self._add(item, where, source)
+            return
+        api_version, kind = fields.text("apiVersion", None), fields.text("kind", None)
+        group, _, version = api_version.rpartition("/")
+        metadata = fields.child("metadata")
+        name = metadata.text("name", None)
+        namespace = "" if kind in _CLUSTER_SCOPED else metadata.text("namespace") or "default"
+        where = f"{where} ({kind} {namespace + '/' if namespace else ''}{name})"
+        reader = self._readers.get((group, kind))
+        if reader is None:
+            self._unserved(group, kind, where)
+            return
+        key = (kind, namespace, name)
+        try:
+            fields, metadata = Fields(document, where), Fields(document["metadata"], where, "metadata")
+            if key in self._places:
+                raise ConfigError(
+                    f"the same object is in {self._places[key]}",
+                    where=where,
+                    hint="Remove one, or rename it.",
+                )
+            self._places[key] = where
+            meta = Meta(
+                kind=kind,
+                namespace=namespace,
+                name=name,
+                labels=metadata.labels("labels"),
+                annotations=metadata.labels("annotations"),
+                created=str(metadata.raw("creationTimestamp") or ""),
+                api_version=version,
+                where=where,
+            )
+            self.resources.append(reader(meta, fields))
+        except ConfigError as error:
+            self.errors.append(error)
+            self.failed.add(key)
+
+    def _unserved(self, group: str, kind: str, where: str) -> None:
+        if group == "security.istio.io":
+            self.notes.append(
+                f"{where}: {kind} is not enforced here: this control plane has no security policies"
+            )
+        elif group in _ISTIO_GROUPS or group == "gateway.networking.k8s.io":
+            self.notes.append(f"{where}: {kind} is not served here")
+
+    def documents(self) -> Documents:
+        """All that was taken in."""
+        return Documents(
+            tuple(self.resources),
+            tuple(self.errors),
+            tuple(self.notes),
+            frozenset(self.failed),
+            frozenset(self.broken),
+        )
+
+
+def read_text(text: str, source: str = "", *, domain: str = CLUSTER_DOMAIN) -> Documents:
+    """The objects of a YAML text of any number of documents. Bad documents are in ``errors``.
+
+    :param source: what to call the text in messages, such as a file name.
+    :param domain: the cluster's domain.
+    """
+    collector = _Collector(domain)
+    collector.add_text(text, source)
+    return collector.documents()
+
+
+def config_files(path: Path) -> tuple[Path, ...]:
+    """The YAML files of a folder, by name, or the one file that ``path`` is.
+
+    Hidden entries are passed over: a mounted ConfigMap keeps its data in them, behind symbolic links.
+    Raises ConfigError where there is no such folder or file.
+    """
+    if path.is_file():
+        return (path,)
+    if not path.is_dir():
+        raise ConfigError("no such folder", where=str(path), hint="Name a folder with *.yaml files.")
+    entries = sorted(entry for entry in path.iterdir() if entry.suffix in _SUFFIXES)
+    return tuple(entry for entry in entries if not entry.name.startswith(".") and entry.is_file())
+
+
+def read_files(files: Iterable[Path], *, domain: str = CLUSTER_DOMAIN) -> Documents:
+    """The objects of several files, together. A file that cannot be read is an error like a bad document."""
+    collector = _Collector(domain)
+    for path in files:
+        try:
+            if path.stat().st_size > MAX_FILE_BYTES:
+                raise ConfigError(
+                    f"the file is larger than {MAX_FILE_BYTES} bytes", where=path.name, hint="Split it."
+                )
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            continue  # removed since the folder was listed: the next look will not list it
+        except (OSError, UnicodeDecodeError) as error:
+            collector.errors.append(ConfigError(f"the file cannot be read: {error}", where=path.name))
+            collector.broken.add(path.name)
+            continue
+        except ConfigError as error:
+            collector.errors.append(error)
+            collector.broken.add(path.name)
+            continue
+        collector.add_text(text, path.name)
+    return collector.documents()
+
+
+def keep_last_good(new: Documents, old: Documents) -> Documents:
+    """``new``, with the last good version of what is bad in it.
+
+    An object whose document is now bad keeps its old version; a file in which some document cannot even be
+    told apart keeps all objects that it had and that are nowhere else now.
+    """
+    present = new.keys
+    kept = [
+        resource
+        for resource in old.resources
+        if resource.meta.key not in present
+        and (resource.meta.key in new.failed or _source(resource) in new.broken)
+    ]
+    if not kept:
+        return new
+    return Documents((*new.resources, *kept), new.errors, new.notes, new.failed, new.broken)
+
+
+def _source(resource: Resource) -> str:
+    source, found, _ = resource.meta.where.rpartition(", document ")
+    return source if found else ""

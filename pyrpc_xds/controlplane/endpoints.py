@@ -1,0 +1,94 @@
+"""Endpoints of a cluster, by locality, weighted, and with what telemetry needs to name the workload.
+
+Sources: gRFC A27 (localities and weights) and istiod's answers. A cluster that nobody knows has an empty
+assignment, not none: the client then fails its calls at once and says why.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from envoy_data_plane.envoy.config.core.v3 import HealthStatus, Locality
+from envoy_data_plane.envoy.config.endpoint.v3 import (
+    ClusterLoadAssignment,
+    Endpoint,
+    LbEndpoint,
+    LocalityLbEndpoints,
+)
+
+from .clusters import merge_subset_policy, port_policy
+from .names import NodeView, is_ip, parse_cluster_name
+from .registry import Health, MergedRule, Mesh, MeshEndpoint, MeshService
+from .wire import istio_metadata, socket_address
+
+
+def build_endpoints(mesh: Mesh, node: NodeView, name: str) -> ClusterLoadAssignment:
+    """The endpoints of the cluster of that name."""
+    assignment = ClusterLoadAssignment(cluster_name=name)
+    parsed = parse_cluster_name(name)
+    if parsed is None:
+        return assignment
+    subset, host, port = parsed
+    service = mesh.scope(node.namespace).service(host)
+    if service is None or service.dns:
+        return assignment
+    by_locality: dict[str, list[MeshEndpoint]] = defaultdict(list)
+    for endpoint in _selected(mesh, node, service, subset, port):
+        by_locality[endpoint.locality].append(endpoint)
+    for locality, members in sorted(by_locality.items()):
+        assignment.endpoints.append(
+            LocalityLbEndpoints(
+                locality=_locality(locality),
+                lb_endpoints=[_lb_endpoint(mesh, service, endpoint) for endpoint in members],
+                load_balancing_weight=min(sum(endpoint.weight for endpoint in members), 2**32 - 1),
+            )
+        )
+    return assignment
+
+
+def _selected(mesh: Mesh, node: NodeView, service: MeshService, subset: str, port: int) -> list[MeshEndpoint]:
+    mesh_port = service.port(port)
+    if mesh_port is None:
+        return []
+    rule = mesh.rule(node.namespace, node.label_map, service)
+    # A subset that no rule defines selects everything, because it asks for no label.
+    found = rule.subset(subset) if rule is not None and subset else None
+    labels = found.labels if found is not None else {}
+    send_unhealthy = not _min_health_percent(rule, subset, port)
+    node_names = {pod.node_name for pod in mesh.pods_at(node.addresses, node.namespace)}
+    return [
+        endpoint
+        for endpoint in mesh.endpoints(service)
+        if endpoint.port_name == mesh_port.name
+        and is_ip(endpoint.address)
+        and endpoint.has_labels(labels)
+        and (send_unhealthy or endpoint.health is not Health.UNHEALTHY)
+        and (not service.node_local or endpoint.node_name in node_names)
+    ]
+
+
+def _min_health_percent(rule: MergedRule | None, subset: str, port: int) -> int:
+    """With a minimum health percentage, endpoints that are not ready are not sent."""
+    if rule is None:
+        return 0
+    own = rule.subset(subset)
+    policy = merge_subset_policy(
+        port_policy(rule.policy, port)[0], own.policy if own is not None else None, port
+    )
+    return policy.min_health_percent if policy is not None else 0
+
+
+def _locality(text: str) -> Locality:
+    region, zone, sub_zone = [*text.split("/"), "", ""][:3]
+    return Locality(region=region, zone=zone, sub_zone=sub_zone)
+
+
+def _lb_endpoint(mesh: Mesh, service: MeshService, endpoint: MeshEndpoint) -> LbEndpoint:
+    canonical, revision = endpoint.canonical()
+    workload = ";".join((endpoint.workload, endpoint.namespace, canonical, revision, mesh.cluster_id))
+    return LbEndpoint(
+        endpoint=Endpoint(address=socket_address(endpoint.address, endpoint.port)),
+        health_status=HealthStatus(int(endpoint.health)),
+        metadata=istio_metadata({"workload": workload}),
+        load_balancing_weight=endpoint.weight,
+    )

@@ -1,0 +1,450 @@
+"""Route configurations: the virtual hosts of one service port, from VirtualServices or by default.
+
+Sources: gRFC A27 and A28 (what of it a proxyless client reads), the Envoy API (RouteConfiguration,
+VirtualHost, Route) and istiod's answers. Everything that istiod sends is sent, whoever reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from envoy_data_plane.envoy.config.core.v3 import DataSource, HeaderValueOption
+from envoy_data_plane.envoy.config.route.v3 import (
+    Decorator,
+    DirectResponseAction,
+    RedirectAction,
+    RedirectActionRedirectResponseCode,
+    Route,
+    RouteAction,
+    RouteActionHashPolicy,
+    RouteActionMaxStreamDuration,
+    RouteActionRequestMirrorPolicy,
+    RouteConfiguration,
+    VirtualHost,
+    WeightedCluster,
+    WeightedClusterClusterWeight,
+)
+from envoy_data_plane.envoy.type.matcher.v3 import RegexMatchAndSubstitute, RegexMatcher
+
+from .domains import service_domains, virtual_host_domains
+from .faults import cors_policy, http_fault
+from .hashing import destination_hash, hash_policy, service_hash
+from .matches import applies, matches_everything, route_match
+from .names import NodeView, cluster_name, host_port, is_wildcard, parse_cluster_name, wildcard_matches
+from .registry import Mesh, MeshService, Scope
+from .resources import (
+    Destination,
+    DirectResponse,
+    HeaderOperations,
+    Headers,
+    HttpMatch,
+    HttpRoute,
+    Mirror,
+    Redirect,
+    VirtualService,
+    WeightedDestination,
+)
+from .retries import retry_policy
+from .wire import (
+    NO_TIMEOUT,
+    header_options,
+    is_internal_header,
+    istio_metadata,
+    packed,
+    percent_of_million,
+    runtime_percent,
+    whole_percent,
+)
+
+_HTTP_PORT = 80
+_CORS, _FAULT = "envoy.filters.http.cors", "envoy.filters.http.fault"
+_REDIRECTS = {
+    301: RedirectActionRedirectResponseCode.MOVED_PERMANENTLY,
+    302: RedirectActionRedirectResponseCode.FOUND,
+    303: RedirectActionRedirectResponseCode.SEE_OTHER,
+    307: RedirectActionRedirectResponseCode.TEMPORARY_REDIRECT,
+    308: RedirectActionRedirectResponseCode.PERMANENT_REDIRECT,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class HostPlan:
+    """A virtual host before it is built: its name, its domains, and where its routes come from."""
+
+    name: str
+    domains: tuple[str, ...]
+    service: MeshService | None
+    virtual_service: VirtualService | None
+
+
+def build_routes(mesh: Mesh, node: NodeView, name: str) -> RouteConfiguration | None:
+    """The route configuration of that name; None where it is not the name of one.
+
+    A host or port that does not exist, and a port that does not speak HTTP, have no virtual hosts.
+    """
+    parsed = parse_cluster_name(name)
+    if parsed is None:
+        return None
+    _, host, port = parsed
+    scope = mesh.scope(node.namespace)
+    hosts = [plan for plan in plan_hosts(scope, node, port) if _serves(plan, host.lower(), port)]
+    return RouteConfiguration(
+        name=name, virtual_hosts=[_virtual_host(mesh, scope, node, plan, port) for plan in hosts]
+    )
+
+
+def plan_hosts(scope: Scope, node: NodeView, port: int) -> list[HostPlan]:
+    """All virtual hosts of one port. VirtualServices come first, the oldest first; a name is taken once."""
+    on_port = scope.services_on(port)
+    routed = {host: service for host, service in on_port.items() if _speaks_http(service, port)}
+    known = {service.host for service in routed.values()} | {host_port(host, port) for host in routed}
+    taken_names: set[str] = set()
+    taken_domains: set[str] = set()
+    plans: list[HostPlan] = []
+
+    def add(host: str, service: MeshService | None, virtual_service: VirtualService | None) -> None:
+        name = host_port(host, port)
+        if name in taken_names:
+            return
+        taken_names.add(name)
+        if service is None:
+            candidates, short = virtual_host_domains(host, port), frozenset[str]()
+        else:
+            candidates, short = service_domains(service, port, node.domain)
+        domains = []
+        for domain in candidates:
+            # A short form never takes the place of a host that really has that name.
+            if domain.lower() not in taken_domains and not (domain in short and domain in known):
+                taken_domains.add(domain.lower())
+                domains.append(domain)
+        if domains:
+            plans.append(HostPlan(name, tuple(domains), service, virtual_service))
+
+    done: set[str] = set()
+    for virtual_service in scope.virtual_services:
+        if not _concerns(virtual_service, on_port, port) or not _live_routes(virtual_service, node, port):
+            continue
+        matching, others = _split_hosts(scope, virtual_service, on_port)
+        services = [service for service in matching if _speaks_http(service, port)]
+        if not services and port != _HTTP_PORT:
+            continue
+        for host in others:
+            add(host.lower(), None, virtual_service)
+        for service in services:
+            add(service.host, service, virtual_service)
+            done.add(service.host.lower())
+    for host, service in sorted(routed.items()):
+        if host not in done and not service.external_name:
+            add(service.host, service, None)
+    return plans
+
+
+def _speaks_http(service: MeshService, port: int) -> bool:
+    found = service.port(port)
+    return found is not None and found.protocol.routed
+
+
+def _concerns(virtual_service: VirtualService, on_port: Mapping[str, MeshService], port: int) -> bool:
+    """Whether a VirtualService names a service of the port. On port 80 all do, as in istiod."""
+    if port == _HTTP_PORT:
+        return True
+    for host in virtual_service.hosts:
+        if host in on_port:
+            return True
+        if any(wildcard_matches(host, known) or wildcard_matches(known, host) for known in on_port if known):
+            return True
+    return False
+
+
+def _split_hosts(
+    scope: Scope, virtual_service: VirtualService, on_port: Mapping[str, MeshService]
+) -> tuple[list[MeshService], list[str]]:
+    """The services among a VirtualService's hosts, and the hosts that are no services."""
+    services: list[MeshService] = []
+    others: list[str] = []
+    for host in sorted(virtual_service.hosts, key=is_wildcard):
+        if not is_wildcard(host):
+            service = on_port.get(host)
+            if service is None:
+                others.append(host)
+            else:
+                services.append(service)
+            continue
+        within = [known for known in on_port if wildcard_matches(host, known)]
+        own = (known for known in sorted(within) if _most_specific(scope, known) is virtual_service)
+        services.extend(on_port[known] for known in own)
+        if not within:
+            others.append(host)
+    return services, others
+
+
+def _most_specific(scope: Scope, host: str) -> VirtualService | None:
+    """The VirtualService whose host comes closest to ``host``; of equals, the oldest."""
+    best: tuple[int, int] | None = None
+    found = None
+    for virtual_service in scope.virtual_services:
+        for pattern in virtual_service.hosts:
+            if not wildcard_matches(pattern, host):
+                continue
+            rank = (0 if is_wildcard(pattern) else 1, len(pattern))
+            if best is None or rank > best:
+                best, found = rank, virtual_service
+    return found
+
+
+def _serves(plan: HostPlan, host: str, port: int) -> bool:
+    """Whether one of a virtual host's domains is ``host``, at this port or at any."""
+    for domain in plan.domains:
+        lower = domain.lower()
+        if lower in {host, host_port(host, port)}:
+            return True
+        name = lower.removesuffix(f":{port}")
+        if is_wildcard(name) and wildcard_matches(name, host):
+            return True
+    return False
+
+
+def _live_routes(
+    virtual_service: VirtualService, node: NodeView, port: int
+) -> list[tuple[HttpRoute, HttpMatch | None]]:
+    """The routes that concern a node and port, in order, up to the first that matches everything."""
+    found: list[tuple[HttpRoute, HttpMatch | None]] = []
+    for route in virtual_service.http:
+        matches: Iterable[HttpMatch | None] = route.match or (None,)
+        for match in matches:
+            if match is not None and not applies(match, node, port):
+                continue
+            found.append((route, match))
+            if matches_everything(match):
+                return found
+    return found
+
+
+# --- building -----------------------------------------------------------------------------------------
+
+
+def _virtual_host(mesh: Mesh, scope: Scope, node: NodeView, plan: HostPlan, port: int) -> VirtualHost:
+    if plan.virtual_service is None:
+        assert plan.service is not None
+        routes = [_default_route(mesh, node, plan.service, port)]
+    else:
+        routes = [
+            _route(mesh, scope, node, plan.virtual_service, route, match, port)
+            for route, match in _live_routes(plan.virtual_service, node, port)
+        ]
+    return VirtualHost(
+        name=plan.name, domains=list(plan.domains), routes=routes, include_request_attempt_count=True
+    )
+
+
+def _default_route(mesh: Mesh, node: NodeView, service: MeshService, port: int) -> Route:
+    """The one route of a service without VirtualService: everything, to all its endpoints."""
+    action = RouteAction(
+        cluster=cluster_name("", service.host, port),
+        timeout=NO_TIMEOUT,
+        retry_policy=retry_policy(None, hashed=False),
+    )
+    # Set afterwards: the library warns of a deprecated field that is given to the constructor.
+    action.max_grpc_timeout = NO_TIMEOUT
+    if (policy := hash_policy(service_hash(mesh, node, service, port))) is not None:
+        action.hash_policy = [policy]
+    return Route(
+        name="default",
+        match=route_match(None),
+        route=action,
+        decorator=Decorator(operation=f"{service.host}:{port}/*"),
+    )
+
+
+def _route(
+    mesh: Mesh,
+    scope: Scope,
+    node: NodeView,
+    owner: VirtualService,
+    route: HttpRoute,
+    match: HttpMatch | None,
+    port: int,
+) -> Route:
+    name = f"{route.name}.{match.name}" if match is not None and match.name else route.name
+    kind = "virtual-service"
+    path = f"/apis/networking.istio.io/{owner.meta.api_version}/namespaces/{owner.meta.namespace}/{kind}"
+    built = Route(
+        name=name,
+        match=route_match(match),
+        metadata=istio_metadata({"config": f"{path}/{owner.meta.name}"}),
+        stat_prefix=match.stat_prefix if match is not None else "",
+    )
+    authority = ""
+    if route.headers is not None:
+        _add_headers(built, route.headers)
+        authority = _authority(route.headers.request)
+    if route.redirect is not None:
+        built.redirect = _redirect(route.redirect, port)
+    elif route.direct_response is not None:
+        built.direct_response = _direct_response(route.direct_response)
+    else:
+        _add_destinations(mesh, scope, node, built, route, authority, port)
+    built.decorator = Decorator(operation=_operation(built, owner.meta.name, port))
+    if route.fault is not None and (fault := http_fault(route.fault)) is not None:
+        built.typed_per_filter_config[_FAULT] = packed(fault)
+    if route.cors is not None:
+        built.typed_per_filter_config[_CORS] = packed(cors_policy(route.cors))
+    return built
+
+
+def _add_destinations(
+    mesh: Mesh, scope: Scope, node: NodeView, built: Route, route: HttpRoute, authority: str, port: int
+) -> None:
+    timeout = route.timeout if route.timeout is not None else NO_TIMEOUT
+    action = RouteAction(
+        timeout=timeout, max_stream_duration=RouteActionMaxStreamDuration(max_stream_duration=timeout)
+    )
+    if route.rewrite is not None:
+        authority = route.rewrite.authority or authority
+        if route.rewrite.regex:
+            action.regex_rewrite = RegexMatchAndSubstitute(
+                pattern=RegexMatcher(regex=route.rewrite.regex), substitution=route.rewrite.substitution
+            )
+        elif route.rewrite.uri:
+            action.prefix_rewrite = route.rewrite.uri
+    if authority:
+        action.host_rewrite_literal = authority
+    for mirror in route.mirrors:
+        if (policy := _mirror(scope, mirror, port)) is not None:
+            action.request_mirror_policies.append(policy)
+    hashed = False
+    if len(route.route) == 1:
+        only = route.route[0]
+        action.cluster = destination_cluster(scope, only.destination, port)
+        _add_headers(built, only.headers)
+        if not action.host_rewrite_literal and (rewritten := _authority(only.headers.request)):
+            action.host_rewrite_literal = rewritten
+        found = destination_hash(mesh, scope, node, only.destination)
+        hashed = found is not None
+        _add_hash(action, mesh, scope, node, only)
+    else:
+        clusters = []
+        for weighted in route.route:
+            # A destination of weight 0 takes no part beside others.
+            if weighted.weight:
+                clusters.append(_cluster_weight(scope, weighted, port))
+                _add_hash(action, mesh, scope, node, weighted)
+        action.weighted_clusters = WeightedCluster(clusters=clusters)
+    action.retry_policy = retry_policy(route.retries, hashed=hashed)
+    built.route = action
+
+
+def _add_hash(
+    action: RouteAction, mesh: Mesh, scope: Scope, node: NodeView, weighted: WeightedDestination
+) -> None:
+    policy: RouteActionHashPolicy | None = hash_policy(
+        destination_hash(mesh, scope, node, weighted.destination)
+    )
+    if policy is not None:
+        action.hash_policy.append(policy)
+
+
+def destination_cluster(scope: Scope, destination: Destination, port: int) -> str:
+    """The cluster of a destination. Without a port of its own it is that of the route."""
+    host = destination.host
+    service = scope.service(host)
+    if service is not None and service.external_name and service.port(port) is not None:
+        host = service.external_name
+    return cluster_name(destination.subset, host, destination.port or port)
+
+
+def _cluster_weight(scope: Scope, weighted: WeightedDestination, port: int) -> WeightedClusterClusterWeight:
+    headers = weighted.headers
+    built = WeightedClusterClusterWeight(
+        name=destination_cluster(scope, weighted.destination, port),
+        weight=weighted.weight,
+        request_headers_to_add=_to_add(headers.request),
+        request_headers_to_remove=_to_remove(headers.request),
+        response_headers_to_add=_to_add(headers.response),
+        response_headers_to_remove=_to_remove(headers.response),
+    )
+    if authority := _authority(headers.request):
+        built.host_rewrite_literal = authority
+    return built
+
+
+def _mirror(scope: Scope, mirror: Mirror, port: int) -> RouteActionRequestMirrorPolicy | None:
+    """The policy of a mirror; None where it is for no call at all."""
+    if mirror.percentage is not None:
+        share = percent_of_million(mirror.percentage)
+    else:
+        share = whole_percent(100 if mirror.integer_percent is None else mirror.integer_percent)
+    if not (mirror.percentage if mirror.percentage is not None else share.numerator):
+        return None
+    return RouteActionRequestMirrorPolicy(
+        cluster=destination_cluster(scope, mirror.destination, port),
+        runtime_fraction=runtime_percent(share),
+        trace_sampled=False,
+    )
+
+
+def _to_add(operations: HeaderOperations) -> list[HeaderValueOption]:
+    return [*header_options(operations.set, append=False), *header_options(operations.add, append=True)]
+
+
+def _to_remove(operations: HeaderOperations) -> list[str]:
+    return [name for name in operations.remove if not is_internal_header(name)]
+
+
+def _authority(operations: HeaderOperations) -> str:
+    """The value that a host header is set to; ``set`` wins over ``add``."""
+    for values in (operations.set, operations.add):
+        for name, value in values:
+            if name.lower() in {":authority", "host"}:
+                return value
+    return ""
+
+
+def _add_headers(built: Route, headers: Headers) -> None:
+    built.request_headers_to_add.extend(_to_add(headers.request))
+    built.request_headers_to_remove.extend(_to_remove(headers.request))
+    built.response_headers_to_add.extend(_to_add(headers.response))
+    built.response_headers_to_remove.extend(_to_remove(headers.response))
+
+
+def _redirect(redirect: Redirect, port: int) -> RedirectAction:
+    built = RedirectAction(host_redirect=redirect.authority, response_code=_REDIRECTS[redirect.code])
+    if redirect.prefix_rewrite:
+        built.prefix_rewrite = redirect.prefix_rewrite
+    else:
+        built.path_redirect = redirect.uri
+    if redirect.scheme:
+        built.scheme_redirect = redirect.scheme
+    target = port if redirect.port is None and redirect.from_request_port else redirect.port or 0
+    # The default port of the scheme is not spelt out.
+    if (target, redirect.scheme or "http") not in {(80, "http"), (443, "https")}:
+        built.port_redirect = target
+    return built
+
+
+def _direct_response(response: DirectResponse) -> DirectResponseAction:
+    built = DirectResponseAction(status=response.status)
+    if response.text is not None:
+        built.body = DataSource(inline_string=response.text)
+    elif response.data is not None:
+        built.body = DataSource(inline_bytes=response.data)
+    return built
+
+
+def _operation(built: Route, owner: str, port: int) -> str:
+    """What tracing calls the route: the host and port of its one cluster, or its owner, and the path."""
+    match = built.match
+    path = "/*"
+    if match is not None:
+        if match.prefix is not None:
+            path = f"{match.prefix}*"
+        elif match.path is not None:
+            path = match.path
+        elif match.safe_regex is not None:
+            path = match.safe_regex.regex
+    cluster = built.route.cluster if built.route is not None else None
+    parsed = parse_cluster_name(cluster) if cluster else None
+    if parsed is not None:
+        return f"{parsed[1]}:{parsed[2]}{path}"
+    return f"{owner}:{port}{path}"

@@ -1,0 +1,101 @@
+"""Small builders shared by the generators of the four resource types."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+
+from betterproto2 import Message
+from envoy_data_plane.envoy.config.core.v3 import (
+    Address,
+    AggregatedConfigSource,
+    ConfigSource,
+    HeaderValue,
+    HeaderValueOption,
+    HeaderValueOptionHeaderAppendAction,
+    Metadata,
+    RuntimeFractionalPercent,
+    SocketAddress,
+)
+from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
+from envoy_data_plane.envoy.type.v3 import FractionalPercent, FractionalPercentDenominatorType
+from envoy_data_plane.google.protobuf import Any, Struct, Value
+
+from .resources import MatchKind, StringMatch
+
+LISTENER = "type.googleapis.com/envoy.config.listener.v3.Listener"
+ROUTE = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
+CLUSTER = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
+ENDPOINT = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
+
+NO_TIMEOUT = timedelta(0)  # Envoy: a zero timeout is none at all
+
+
+def packed(message: Message) -> Any:
+    """``message`` as an Any."""
+    return Any.pack(message)
+
+
+def ads() -> ConfigSource:
+    """The configuration source that says: on this same stream."""
+    return ConfigSource(ads=AggregatedConfigSource())
+
+
+def socket_address(address: str, port: int) -> Address:
+    """A TCP address."""
+    return Address(socket_address=SocketAddress(address=address, port_value=port))
+
+
+def istio_metadata(values: Mapping[str, str]) -> Metadata:
+    """Filter metadata under the key ``istio``."""
+    fields = {key: Value(string_value=value) for key, value in values.items()}
+    return Metadata(filter_metadata={"istio": Struct(fields=fields)})
+
+
+def string_matcher(match: StringMatch) -> StringMatcher | None:
+    """The Envoy form of a match, or None for one that only asks whether something is there."""
+    match match.kind:
+        case MatchKind.EXACT:
+            return StringMatcher(exact=match.value)
+        case MatchKind.PREFIX:
+            return StringMatcher(prefix=match.value)
+        case MatchKind.REGEX:
+            return StringMatcher(safe_regex=RegexMatcher(regex=match.value))
+        case MatchKind.PRESENT:
+            return None
+
+
+def percent_of_million(value: float) -> FractionalPercent:
+    """A percentage, to four decimals, as Istio sends its ``Percent``."""
+    return FractionalPercent(
+        numerator=int(value * 10000), denominator=FractionalPercentDenominatorType.MILLION
+    )
+
+
+def whole_percent(value: int) -> FractionalPercent:
+    """A whole percentage."""
+    return FractionalPercent(numerator=value, denominator=FractionalPercentDenominatorType.HUNDRED)
+
+
+def runtime_percent(value: FractionalPercent) -> RuntimeFractionalPercent:
+    """A percentage that could be changed at run time, and is not."""
+    return RuntimeFractionalPercent(default_value=value)
+
+
+def header_options(values: Iterable[tuple[str, str]], *, append: bool) -> list[HeaderValueOption]:
+    """Headers to add, by name; with ``append`` beside what is there, else instead of it.
+
+    The host header is not among them: it is rewritten by the route action.
+    """
+    action = HeaderValueOptionHeaderAppendAction
+    how = action.APPEND_IF_EXISTS_OR_ADD if append else action.OVERWRITE_IF_EXISTS_OR_ADD
+    return [
+        HeaderValueOption(header=HeaderValue(key=key, value=value), append_action=how)
+        for key, value in sorted(values)
+        if not is_internal_header(key)
+    ]
+
+
+def is_internal_header(name: str) -> bool:
+    """Whether a header is a pseudo header, or the host, which is one in HTTP/2."""
+    return name.startswith(":") or name.lower() == "host"
