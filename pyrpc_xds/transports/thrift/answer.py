@@ -16,8 +16,10 @@ from .errors import ThriftDeadlineExceeded, ThriftProtocolError, ThriftUnavailab
 from .service import Method
 
 
-def answer_of(method: Method, codec: Codec, seqid: int, data: bytes, start: int) -> tuple[bool, Any]:
-    """Decode an answer: ``(True, value)`` to return or ``(False, exception)`` to raise.
+def answer_of(
+    method: Method, codec: Codec, seqid: int, data: bytes, start: int
+) -> tuple[Any, BaseException | None]:
+    """Decode an answer: the value to return, or the exception to raise.
 
     :param data: the message, which ``codec.scanner`` has just passed; it begins at ``start``.
     :raises ThriftProtocolError: it answers another call, is no answer, or cannot be decoded.
@@ -32,19 +34,19 @@ def answer_of(method: Method, codec: Codec, seqid: int, data: bytes, start: int)
         if method.success:
             value = result.success
             if value is not None:
-                return True, value
+                return value, None
         elif method.void:
-            return True, None
+            return None, None
         for name, value in result.__dict__.items():
             if value is not None and name != "success":
-                return False, value
+                return None, value
         if method.success:
-            return False, TApplicationException(TApplicationException.MISSING_RESULT)
-        return True, None
+            return None, TApplicationException(TApplicationException.MISSING_RESULT)
+        return None, None
     if kind == EXCEPTION:
         error = TApplicationException()
         codec.decode(error, data, start + scanner.body, start + scanner.size)
-        return False, error
+        return None, error
     raise ThriftProtocolError(f"the answer is a message of type {kind}, neither a reply nor an exception")
 
 

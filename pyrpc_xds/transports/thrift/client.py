@@ -103,9 +103,9 @@ class Caller:
                     request, deadline, method.replies[self._compact], method.oneway
                 )
             if method.oneway:
-                answered, value = True, None
+                value = raised = None
             else:
-                answered, value = answer_of(method, codec, seqid, data, start)
+                value, raised = answer_of(method, codec, seqid, data, start)
         except BaseException as error:
             pool.discard(connection)
             known = self._attempt(method, started).broken(error, endpoint.address)
@@ -114,10 +114,9 @@ class Caller:
             raise known from error
         pool.put(connection)
         endpoint.succeeded()
-        if answered:
-            return value
-        raised: BaseException = value
-        raise raised
+        if raised is not None:
+            raise raised
+        return value
 
     def _attempt(self, method: Method, started: float) -> Attempt:
         return Attempt(self.target, method, started)

@@ -41,7 +41,7 @@ class Pool:
         # Everything open, idle or not; and how many are being opened.
         self._open: set[Connection] = set()
         self._opening = 0
-        self._closed: bool = False
+        self._closed = False
         self._waiting = 0
         self._lock = threading.Lock()
         self._freed = threading.Condition(self._lock)
@@ -133,7 +133,8 @@ class Pool:
         if self._waiting:
             with self._lock:
                 self._freed.notify()
-        if self._closed:
+        if self._gone():
+            # Drained since the look above.
             self._close_idle()
         elif now - idle[0].since > self._idle_time:
             self._close_oldest()

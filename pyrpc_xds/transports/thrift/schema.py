@@ -15,7 +15,7 @@ _CONTAINERS = (TType.LIST, TType.SET)
 
 
 def struct_node(cls: Any, seen: dict[Any, dict[int, Any]] | None = None) -> dict[int, Any]:
-    """The scan's node of a struct class: field id -> ``(type, node)``; recursive types are recursive dicts."""
+    """The scan's node of a struct: field id -> ``(type, node)``; recursive types are recursive dicts."""
     seen = {} if seen is None else seen
     node = seen.get(cls)
     if node is None:
