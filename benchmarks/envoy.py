@@ -112,7 +112,7 @@ HTTP2_UPSTREAM = {
 
 
 def config(thrift: dict[str, int], triple: dict[str, int]) -> dict[str, Any]:
-    """Envoy's bootstrap for greeters on these loopback ports by version; listeners ``thrift`` and ``triple``."""
+    """Envoy's bootstrap for greeters on these ports by version; listeners ``thrift`` and ``triple``."""
     return {
         "node": {"id": "benchmark", "cluster": "benchmark"},
         "static_resources": {
