@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 
@@ -38,6 +38,7 @@ class ClusterLoadAssignment:
 
     name: str
     localities: tuple[Locality, ...] = ()
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:

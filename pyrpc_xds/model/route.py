@@ -133,11 +133,15 @@ class ClusterRoute:
         present, else from ``timeout``; zero means no limit and arrives here as ``None``.
     :param cap_only: ``timeout`` caps a deadline that the caller gave and adds none
         (``grpc_timeout_header_max``, gRFC A31).
+    :param timeout_set: the route says something about time, "no limit" included: the listener's
+        ``max_stream_duration`` does not apply.
+    :param retry: the route's policy, else its virtual host's; ``None``: no retries.
     """
 
     clusters: tuple[WeightedCluster, ...]
     timeout: float | None = None
     cap_only: bool = False
+    timeout_set: bool = False
     retry: RetryPolicy | None = None
 
 

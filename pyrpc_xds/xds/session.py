@@ -1,8 +1,8 @@
 """The ADS protocol, state of the world, without I/O.
 
 Inputs are methods (:meth:`Session.subscribe`, :meth:`~Session.received`, ...); outputs are taken after every
-input, with :meth:`~Session.next_notification` until there is no more and then :meth:`~Session.requests`. The caller
-owns the socket and the clock. Not thread-safe: one owner.
+input, with :meth:`~Session.next_notification` until there is no more and then :meth:`~Session.requests`. The
+caller owns the socket and the clock. Not thread-safe: one owner.
 
 Life spans, per resource type: the version lasts as long as the session, the nonce as long as a stream.
 """
