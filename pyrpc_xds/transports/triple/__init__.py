@@ -1,0 +1,29 @@
+"""Triple and gRPC over grpcio: channels that are real ``grpc.Channel`` objects, and servers to match."""
+
+from .channel import TripleChannel
+from .connection import TripleConnector
+from .errors import (
+    ChannelClosed,
+    PortNotBound,
+    TripleCancelled,
+    TripleDeadlineExceeded,
+    TripleError,
+    TripleUnavailable,
+)
+from .metadata import incoming_attachments
+from .server import TripleServer
+from .transport import TripleTransport
+
+__all__ = [
+    "ChannelClosed",
+    "PortNotBound",
+    "TripleCancelled",
+    "TripleChannel",
+    "TripleConnector",
+    "TripleDeadlineExceeded",
+    "TripleError",
+    "TripleServer",
+    "TripleTransport",
+    "TripleUnavailable",
+    "incoming_attachments",
+]

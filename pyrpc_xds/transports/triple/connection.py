@@ -1,0 +1,323 @@
+"""Connection: the grpc channels that reach one endpoint.
+
+Life span: made by the core when EDS names the address, opened at the first call, shared by everything that
+calls the endpoint, let go (:meth:`Connection.drain`) when EDS drops the address.
+
+Nothing counts running calls. A running call keeps the objects that carry it alive: a blocking call runs in a
+method of grpcio's multicallable, a future or a stream is held by grpcio's thread for the channel, an
+asyncio call holds the channel itself. So draining is forgetting: grpcio closes a channel when its last
+reference goes, which is when the last running call ends
+(``tests/unit/transports/triple/test_connection.py`` watches the sockets).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import grpc.aio
+import grpc.experimental
+from grpc._cython import cygrpc  # type: ignore[attr-defined]
+
+from .options import Options, authority_of, grpc_address, merged
+
+IDLE, CONNECTING, READY, TRANSIENT_FAILURE, SHUTDOWN = range(5)
+
+# A cache: more methods than this means that a program makes serializers per call; it is then emptied.
+_MAX_METHODS = 1024
+_REASON_SECONDS = 0.5
+_FORK_SUPPORT = os.environ.get("GRPC_ENABLE_FORK_SUPPORT", "0").lower() in {"yes", "y", "true", "t", "1"}
+
+
+class Drained(Exception):
+    """The endpoint has left between the pick and the call: pick again."""
+
+
+def _never_opened(_connect: bool) -> int:
+    return IDLE
+
+
+class Connection:
+    """The way to one endpoint (:class:`pyrpc_xds.transports.base.Connection`).
+
+    :ivar calls: method key to grpcio's multicallable, for blocking callers. Replaced, never cleared, when the
+        endpoint leaves.
+    :ivar state: the connectivity of the blocking channel, as a number; the argument asks to connect.
+    :ivar failing: the endpoint was reported as failed and has not been seen READY since.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_channel",
+        "_connecting",
+        "_connector",
+        "_drained",
+        "_lock",
+        "_loops",
+        "address",
+        "calls",
+        "failing",
+        "state",
+    )
+
+    def __init__(self, address: str, connector: TripleConnector) -> None:
+        self.address = address
+        self.calls: dict[tuple[Any, ...], Any] = {}
+        self.state: Any = _never_opened
+        self.failing = False
+        self._connector = connector
+        self._channel: Any = None
+        self._drained = False
+        self._lock = threading.Lock()
+        # Held by the one thread that watches the channel connect; the others queue for it.
+        self._connecting = threading.Lock()
+        self._loops: dict[asyncio.AbstractEventLoop, AioConnection] = {}
+
+    def __repr__(self) -> str:
+        return f"<Connection {self.address}{' drained' if self._drained else ''}>"
+
+    def _opened(self) -> Any:
+        with self._lock:
+            if self._drained:
+                raise Drained
+            if self._channel is None:
+                self._channel = grpc.insecure_channel(
+                    grpc_address(self.address),
+                    options=self._connector.options,
+                    compression=self._connector.compression,
+                )
+                # grpcio's public API for connectivity starts two threads per channel and polls; the state
+                # itself is only on the private object. 0.5 us a read.
+                self.state = self._channel._channel.check_connectivity_state
+            return self._channel
+
+    def call(self, key: tuple[Any, ...]) -> Any:
+        """grpcio's multicallable for a method.
+
+        :param key: kind, path, serializer, deserializer, whether registered.
+        :raises Drained: the endpoint has left.
+        """
+        found = self.calls.get(key)
+        if found is None:
+            channel = self._opened()
+            with self._lock:  # grpcio registers methods without one
+                if self._drained:
+                    raise Drained
+                if len(self.calls) >= _MAX_METHODS:
+                    self.calls = {}
+                found = _multicallable(channel, key)
+                if key[0] == "unary_stream" and self._connector.single_threaded:
+                    found = _HoldingChannel(found, channel)
+                self.calls[key] = found
+        return found
+
+    def usable(self, key: tuple[Any, ...]) -> Any:
+        """As :meth:`call`, but ``None`` where the endpoint has left."""
+        try:
+            return self.call(key)
+        except (Drained, ValueError):  # ValueError: closed meanwhile
+            return None
+
+    def connect(self, seconds: float) -> bool:
+        """Wait until the channel is READY (True), has failed, or time is up (False).
+
+        A channel that failed and waits to try again has failed: gRPC's own rule for calls that do not wait.
+
+        :param seconds: the longest wait.
+        :raises Drained: the endpoint has left.
+        """
+        until = time.monotonic() + seconds
+        channel = self._opened()
+        if not self._connecting.acquire(timeout=max(seconds, 0)):
+            return False
+        try:
+            # ValueError: closed meanwhile.
+            inner = channel._channel
+            state = inner.check_connectivity_state(True)
+            while state in (IDLE, CONNECTING):
+                left = until - time.monotonic()
+                if left <= 0:
+                    return False
+                inner.watch_connectivity_state(state, time.time() + left)
+                state = inner.check_connectivity_state(True)
+            return bool(state == READY)
+        except ValueError:
+            return False
+        finally:
+            self._connecting.release()
+
+    def reason(self) -> str:
+        """Why the channel is not READY, in grpcio's words.
+
+        They are only to be had as the result of a call, so one is made; ``Check`` of the health service, in
+        case the endpoint has become reachable meanwhile and sees it.
+        """
+        try:
+            self._opened().unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=_REASON_SECONDS)
+        except grpc.RpcError as error:
+            return str(error.details())
+        except (Drained, ValueError):
+            return "the endpoint has left"
+        return "it has just become reachable"
+
+    def on_loop(self, loop: asyncio.AbstractEventLoop) -> AioConnection:
+        """The same for asyncio: grpc.aio channels belong to one event loop.
+
+        :raises Drained: the endpoint has left.
+        """
+        found = self._loops.get(loop)
+        if found is None:
+            with self._lock:
+                if self._drained:
+                    raise Drained
+                for other in [other for other in self._loops if other.is_closed()]:
+                    del self._loops[other]
+                found = self._loops.setdefault(loop, AioConnection(self.address, self._connector))
+        return found
+
+    def drain(self) -> None:
+        """Forget the channels: nothing new starts, what runs ends by itself and closes them."""
+        for loop, connection in self._forget()[1].items():
+            _in_loop(loop, connection.calls.clear)  # the channel's last reference goes where it lives
+
+    def _forget(self) -> tuple[Any, dict[asyncio.AbstractEventLoop, AioConnection]]:
+        with self._lock:
+            self._drained = True
+            channel, self._channel = self._channel, None
+            loops, self._loops = self._loops, {}
+            self.calls = {}
+            self.state = _never_opened
+        if channel is not None and _FORK_SUPPORT:
+            # With fork support grpcio keeps every channel in a registry until it is closed.
+            cygrpc.fork_unregister_channel(channel)
+        return channel, loops
+
+    def close(self) -> None:
+        """Close the channels now: running calls end as CANCELLED."""
+        channel, loops = self._forget()
+        if channel is not None:
+            channel.close()
+        for loop, connection in loops.items():
+            _in_loop(loop, connection.close)
+
+
+class AioConnection:
+    """The asyncio channel to one endpoint, for one event loop. Only that loop touches it."""
+
+    __slots__ = ("calls", "channel", "closing")
+
+    def __init__(self, address: str, connector: TripleConnector) -> None:
+        self.calls: dict[tuple[Any, ...], Any] = {}
+        # Any: the published types of grpcio lag behind it.
+        self.channel: Any = grpc.aio.insecure_channel(
+            grpc_address(address), options=connector.options, compression=connector.compression
+        )
+        self.closing: asyncio.Task[None] | None = None
+
+    def call(self, key: tuple[Any, ...]) -> Any:
+        """grpcio's asyncio multicallable for a method; ``key`` as in :meth:`Connection.call`."""
+        found = self.calls.get(key)
+        if found is None:
+            if len(self.calls) >= _MAX_METHODS:
+                self.calls = {}
+            found = self.calls[key] = _multicallable(self.channel, key)
+        return found
+
+    def ready(self) -> bool:
+        """Whether calls can be sent now."""
+        return bool(self.channel.get_state() is grpc.ChannelConnectivity.READY)
+
+    async def connect(self, seconds: float) -> bool:
+        """As :meth:`Connection.connect`, without blocking the loop."""
+        try:
+            async with asyncio.timeout(seconds):
+                state = self.channel.get_state(True)
+                while state in (grpc.ChannelConnectivity.IDLE, grpc.ChannelConnectivity.CONNECTING):
+                    await self.channel.wait_for_state_change(state)
+                    state = self.channel.get_state(True)
+                return bool(state is grpc.ChannelConnectivity.READY)
+        except (TimeoutError, grpc.aio.UsageError):
+            return False
+
+    async def reason(self) -> str:
+        """As :meth:`Connection.reason`."""
+        try:
+            await self.channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=_REASON_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            return str(error.details())
+        except grpc.aio.UsageError:
+            return "the endpoint has left"
+        return "it has just become reachable"
+
+    def close(self) -> None:
+        """Close the channel: running calls end as cancelled."""
+        self.closing = asyncio.get_running_loop().create_task(self.channel.close())
+
+
+class _HoldingChannel:
+    """A method whose streams keep their channel open: in grpcio's single-threaded mode they do not."""
+
+    def __init__(self, call: Any, channel: Any) -> None:
+        self._call = call
+        self._channel = channel
+
+    def __call__(self, *args: Any) -> Any:
+        stream = self._call(*args)
+        stream.add_done_callback(functools.partial(_hold, self._channel))
+        return stream
+
+
+def _hold(_channel: Any, _stream: Any) -> None:
+    """Nothing to do: what refers to this holds the channel."""
+
+
+def _in_loop(loop: asyncio.AbstractEventLoop, action: Callable[[], None]) -> None:
+    try:
+        loop.call_soon_threadsafe(action)
+    except RuntimeError:
+        pass  # the loop is closed, and with it everything that ran on it
+
+
+def _multicallable(channel: Any, key: tuple[Any, ...]) -> Any:
+    kind, path, serializer, deserializer, registered = key
+    return getattr(channel, kind)(path, serializer, deserializer, _registered_method=registered)
+
+
+class TripleConnector:
+    """How the Triple transport reaches endpoints (:class:`pyrpc_xds.transports.base.Connector`).
+
+    :param target: its authority becomes the ``:authority`` of the calls, so connections are not shared
+        between targets.
+    :param options: grpc channel options, on top of :data:`.options.DEFAULTS`.
+    :param compression: of what is sent, unless a call says otherwise.
+    """
+
+    __slots__ = ("_connections", "compression", "key", "options", "single_threaded")
+
+    def __init__(self, target: str, options: Options, compression: grpc.Compression | None) -> None:
+        self.key: tuple[Any, ...] = ("triple", target, options, compression)
+        self.options = merged(authority_of(target), options)
+        self.compression = compression
+        single = grpc.experimental.ChannelOptions.SingleThreadedUnaryStream
+        self.single_threaded = "GRPC_SINGLE_THREADED_UNARY_STREAM" in os.environ or any(
+            name == single for name, _ in options
+        )
+        self._connections: weakref.WeakSet[Connection] = weakref.WeakSet()
+
+    def connect(self, address: str) -> Connection:
+        """The connection for an address; opened at its first call."""
+        connection = Connection(address, self)
+        self._connections.add(connection)
+        return connection
+
+    def close(self) -> None:
+        """Close every connection now."""
+        for connection in list(self._connections):
+            connection.close()

@@ -1,0 +1,145 @@
+"""Errors of calls that never reached a server, in the shapes that gRPC programs catch.
+
+A call that grpcio has begun fails with grpcio's own exceptions. Before that (no configuration, no route, no
+endpoint that can be reached, deadline) it fails with one of these: a :class:`pyrpc_xds.errors.CallError`, a
+:class:`grpc.RpcError` with the methods of :class:`grpc.Call`, and a :class:`grpc.aio.AioRpcError`, so every
+``except`` clause that a gRPC program has, sync or asyncio, catches it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from ...errors import CallError, Code, ConfigError, DeadlineExceeded, Unavailable, UsageError
+
+_STATUS = {status.value[0]: status for status in grpc.StatusCode}
+
+
+class _CallableCode(int):
+    """A :class:`~pyrpc_xds.errors.Code` that can be called.
+
+    The two trees disagree on ``code``: a value in ours, a method in gRPC's. This is both:
+    ``error.code == Code.UNAVAILABLE`` and ``error.code() is grpc.StatusCode.UNAVAILABLE``.
+    """
+
+    def __call__(self) -> grpc.StatusCode:
+        return _STATUS[int(self)]
+
+    def __repr__(self) -> str:
+        return repr(Code(int(self)))
+
+
+class TripleError(CallError, grpc.aio.AioRpcError):
+    """Base of the errors of this module.
+
+    :param details: names the target, the method's path and the reason.
+    """
+
+    code: Any = _CallableCode(Code.UNKNOWN)
+
+    def __init__(self, details: str) -> None:
+        CallError.__init__(self, details)
+        self._code = self.code()
+        self._details = details
+        self._initial_metadata = grpc.aio.Metadata()
+        self._trailing_metadata = grpc.aio.Metadata()
+        self._debug_error_string = details
+
+    def __str__(self) -> str:
+        return f"{self.code().name}: {self.details_text}"
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.details_text,)
+
+    # The rest of grpc.Call and grpc.Future: the call is over before anyone sees its error, and grpcio's
+    # interceptors take the error of a call for its outcome.
+
+    def is_active(self) -> bool:
+        """False: the call is over."""
+        return False
+
+    def time_remaining(self) -> float | None:
+        """None: the call is over."""
+        return None
+
+    def cancel(self) -> bool:
+        """False: the call is over."""
+        return False
+
+    def add_callback(self, callback: Any) -> bool:
+        """False: ``callback`` is not kept, the call is over."""
+        return False
+
+    def cancelled(self) -> bool:
+        """Whether the caller cancelled it before it began."""
+        return isinstance(self, TripleCancelled)
+
+    def running(self) -> bool:
+        """False: the call is over."""
+        return False
+
+    def done(self) -> bool:
+        """True: the call is over."""
+        return True
+
+    def result(self, timeout: float | None = None) -> Any:
+        """:raises TripleError: this."""
+        raise self
+
+    def exception(self, timeout: float | None = None) -> TripleError:
+        """This."""
+        return self
+
+    def traceback(self, timeout: float | None = None) -> Any:
+        """Where it was raised."""
+        return self.__traceback__
+
+    def add_done_callback(self, fn: Any) -> None:
+        """Call ``fn`` with this, now."""
+        fn(self)
+
+
+# By registration: inheriting would ask for more than an error has.
+_INTERFACES: Any = (grpc.Call, grpc.Future)
+for _interface in _INTERFACES:
+    _interface.register(TripleError)
+
+
+class TripleUnavailable(TripleError, Unavailable):
+    """No endpoint could take the call (no route, no endpoints, none reachable, target not resolved)."""
+
+    code: Any = _CallableCode(Code.UNAVAILABLE)
+
+
+class TripleDeadlineExceeded(TripleError, DeadlineExceeded):
+    """The deadline passed before an endpoint could take the call."""
+
+    code: Any = _CallableCode(Code.DEADLINE_EXCEEDED)
+
+
+class TripleCancelled(TripleError):
+    """The caller cancelled before an endpoint could take the call."""
+
+    code: Any = _CallableCode(Code.CANCELLED)
+
+
+class ChannelClosed(UsageError, ValueError):
+    """A call on a closed channel (a :class:`ValueError`, as grpcio raises)."""
+
+
+class PortNotBound(ConfigError, RuntimeError):
+    """A server could not listen where it was told to (a :class:`RuntimeError`, as grpcio raises)."""
+
+
+def translated(error: CallError, target: str, path: str) -> TripleError:
+    """The error of the core as this transport raises it, with the target and the path in its text."""
+    if isinstance(error, TripleError):
+        return error
+    cls = TripleDeadlineExceeded if isinstance(error, DeadlineExceeded) else TripleUnavailable
+    return cls(f"{target} {path}: {error}")

@@ -1,0 +1,62 @@
+"""Channel options: what this transport sets on the grpc channel of every endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+Options = tuple[tuple[str, Any], ...]
+
+DEFAULTS: Options = (
+    # An endpoint is one address out of EDS: no service config to look up, no proxy to go through, and no
+    # connection shared with channels that this package does not know (they would outlive a drain).
+    ("grpc.service_config_disable_resolution", 1),
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.use_local_subchannel_pool", 1),
+    # While an endpoint is down its calls go elsewhere, so trying it again soon costs little and finds it
+    # sooner (gRPC's own: 1 s to 120 s). The last is the limit of one connection attempt (gRPC's own: 20 s).
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 5_000),
+    ("grpc.min_reconnect_backoff_ms", 5_000),
+    # gRFC A8 and A9: pings only while calls run, and no oftener than servers allow by default (5 minutes).
+    # It is the time-out that detects a dead peer soon: gRPC also sets it as TCP_USER_TIMEOUT for
+    # unacknowledged data.
+    ("grpc.keepalive_time_ms", 300_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.keepalive_permit_without_calls", 0),
+)
+
+
+def merged(authority: str, options: Iterable[tuple[str, Any]] | None) -> Options:
+    """The defaults, the target's authority, and on top of them what the caller gave.
+
+    :param authority: ``host:port`` of the target: the ``:authority`` of its calls whatever their endpoint.
+    """
+    values = dict(DEFAULTS)
+    values["grpc.default_authority"] = authority
+    values.update(options or ())
+    return tuple(values.items())
+
+
+def authority_of(target: str) -> str:
+    """The authority of a target: what follows the scheme and its (empty) authority part.
+
+    :param target: ``xds:///host:port``, ``direct:///ip:port`` or ``host:port``.
+    """
+    _, scheme, rest = target.partition("://")
+    name = rest.partition("/")[2] if scheme else target
+    # As gRPC names what is reached over a unix socket.
+    return "localhost" if name.startswith("unix:") else name
+
+
+def grpc_address(address: str) -> str:
+    """An endpoint's address as a gRPC target that resolves to itself without a look-up.
+
+    :param address: ``host:port``, ``[v6]:port`` or ``unix:PATH``.
+    """
+    if address.startswith("unix:"):
+        return address
+    host = address.rpartition(":")[0]
+    if host.startswith("["):
+        return f"ipv6:{address}"
+    return f"ipv4:{address}" if host.replace(".", "").isdigit() else f"dns:///{address}"

@@ -1,0 +1,157 @@
+"""TripleServer: a :class:`grpc.Server` with version labels and an orderly stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import FrameType, MappingProxyType
+from typing import Any
+
+import grpc
+
+from .errors import PortNotBound
+
+#: Seconds that running calls have when a server stops: Kubernetes' terminationGracePeriodSeconds.
+DEFAULT_GRACE = 30.0
+# A port that is taken is an error here; with SO_REUSEPORT, grpcio's default, two servers would share it
+# unnoticed.
+DEFAULT_OPTIONS = {"grpc.so_reuseport": 0}
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_POLL_SECONDS = 0.1
+
+
+def server_options(options: Iterable[tuple[str, Any]] | None) -> tuple[tuple[str, Any], ...]:
+    """The defaults with the caller's options on top."""
+    return tuple({**DEFAULT_OPTIONS, **dict(options or ())}.items())
+
+
+def bound(add: Any, address: str, *credentials: Any) -> int:
+    """Add a port to a grpc server.
+
+    :param add: its ``add_insecure_port`` or ``add_secure_port``.
+    :raises PortNotBound: the address cannot be listened on.
+    """
+    try:
+        port = int(add(address, *credentials))
+    except RuntimeError as error:
+        raise _not_bound(address) from error
+    if port == 0:
+        raise _not_bound(address)
+    return port
+
+
+def _not_bound(address: str) -> PortNotBound:
+    return PortNotBound(
+        f"cannot listen on {address!r}",
+        where="address",
+        hint="Is the port taken, and is the address one of this machine's? Port 0 takes any free port",
+    )
+
+
+class TripleServer(grpc.Server):
+    """A server of Triple and gRPC calls. Made by :meth:`.transport.TripleTransport.server`, which documents
+    the parameters.
+
+    :ivar labels: its version labels, for example ``{"dubbogoAppVersion": "v1"}``.
+    :ivar port: the port that was bound last, ``None`` before.
+    """
+
+    def __init__(
+        self,
+        *,
+        address: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        options: Iterable[tuple[str, Any]] | None = None,
+        interceptors: Sequence[Any] = (),
+        handlers: Sequence[Any] | None = None,
+        max_workers: int | None = None,
+        maximum_concurrent_rpcs: int | None = None,
+        compression: grpc.Compression | None = None,
+        grace: float = DEFAULT_GRACE,
+    ) -> None:
+        self.labels: Mapping[str, str] = MappingProxyType(dict(labels or {}))
+        self.port: int | None = None
+        self._grace = grace
+        workers = max_workers or min(32, (os.cpu_count() or 1) + 4)
+        self._server: Any = grpc.server(
+            ThreadPoolExecutor(workers, thread_name_prefix="pyrpc-xds-triple-server"),
+            handlers=list(handlers or ()),
+            interceptors=list(interceptors),
+            options=server_options(options),
+            maximum_concurrent_rpcs=maximum_concurrent_rpcs,
+            compression=compression,
+        )
+        if address is not None:
+            self.add_insecure_port(address)
+
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[Any]) -> None:
+        """As :meth:`grpc.Server.add_generic_rpc_handlers`."""
+        self._server.add_generic_rpc_handlers(tuple(generic_rpc_handlers))
+
+    def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, Any]) -> None:
+        """As :meth:`grpc.Server.add_registered_method_handlers`."""
+        self._server.add_registered_method_handlers(service_name, method_handlers)
+
+    def add_insecure_port(self, address: str) -> int:
+        """Listen on ``host:port``; returns the port.
+
+        :raises PortNotBound: it cannot be listened on.
+        """
+        self.port = bound(self._server.add_insecure_port, address)
+        return self.port
+
+    def add_secure_port(self, address: str, server_credentials: grpc.ServerCredentials) -> int:
+        """Listen on ``host:port`` with TLS; returns the port.
+
+        :raises PortNotBound: it cannot be listened on.
+        """
+        self.port = bound(self._server.add_secure_port, address, server_credentials)
+        return self.port
+
+    def start(self) -> None:
+        """Begin to serve."""
+        self._server.start()
+
+    def stop(self, grace: float | None = None) -> threading.Event:
+        """Stop: new calls are refused at once, running ones have ``grace`` seconds, then they are aborted.
+
+        :param grace: seconds; ``None``: what the server was made with (30), unlike grpcio's immediate abort.
+        :returns: an event that is set when the server has stopped.
+        """
+        event: threading.Event = self._server.stop(self._grace if grace is None else grace)
+        return event
+
+    def wait_for_termination(self, timeout: float | None = None) -> bool:
+        """Block until the server has stopped (False) or ``timeout`` seconds have passed (True)."""
+        return bool(self._server.wait_for_termination(timeout))
+
+    def serve(self) -> None:
+        """Serve until SIGTERM, SIGINT or :meth:`stop`, then stop with grace and return. For the main thread
+        of a program.
+
+        A second signal during the grace period aborts what still runs.
+
+        :raises ValueError: called on another thread (Python sets signal handlers on the main thread only).
+        """
+        # The handlers only count: anything that locks could meet its own lock, held by the code it
+        # interrupts.
+        signals: list[int] = []
+
+        def on_signal(number: int, _frame: FrameType | None) -> None:
+            signals.append(number)
+
+        previous = {number: signal.signal(number, on_signal) for number in SIGNALS}
+        try:
+            self.start()
+            while not signals and self.wait_for_termination(_POLL_SECONDS):
+                pass
+            stopped = self.stop()
+            while not stopped.wait(_POLL_SECONDS):
+                if len(signals) > 1:
+                    self.stop(0)
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)

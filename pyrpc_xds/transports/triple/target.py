@@ -1,0 +1,306 @@
+"""Target: what the channels to one target share, and how a call of theirs begins.
+
+Beginning a call is: configuration, route, cluster, endpoint, connected channel. Where all of it is at hand,
+the channels do it without waiting. Where something has to be waited for, they make a :class:`Start`, whose
+:meth:`Start.steps` says what, one step at a time, without doing it: blocking callers and asyncio carry the
+    steps
+out in their own ways.
+
+**No call runs twice.** A call is given to grpcio only after its endpoint's channel was seen READY, and it
+is given once. Another endpoint is tried only while the channel of the one before has *not* become READY:
+until then grpcio has not been told of the call, so no byte of it can have left this process. Once grpcio
+has the call, its outcome, UNAVAILABLE included, is the caller's (grpcio itself repeats only streams that
+the server's GOAWAY or REFUSED_STREAM declares unprocessed, gRFC A6).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ...errors import CallError, Unavailable, UsageError
+from ...resilience.deadline import shorter
+from ..base import Destination, LiveCluster, LiveEndpoint, Mesh, Router, Snapshot
+from .connection import Connection, Drained, TripleConnector
+from .errors import TripleDeadlineExceeded, translated
+from .metadata import Metadata, base_headers
+from .options import Options, authority_of
+
+# gRFC A44's limit for attempts; and gRPC's limit for one connection (20 s) for all of them together, where no
+# deadline says less.
+MAX_ENDPOINTS = 5
+CONNECT_SECONDS = 20.0
+# Futures and streams that wait to begin on a thread of their own, per transport.
+MAX_THREADS = 64
+# Between rounds of a call that waits for ready.
+_PAUSE_SECONDS = (0.05, 1.0)
+
+
+class Method:
+    """What the calls of one multicallable have in common, worked out once.
+
+    :ivar key: see :meth:`.connection.Connection.call`.
+    :ivar headers: what a route can match when a call brings nothing of its own.
+    """
+
+    __slots__ = ("headers", "key", "path")
+
+    def __init__(
+        self,
+        kind: str,
+        path: str | bytes,
+        serializer: Any,
+        deserializer: Any,
+        registered: bool,
+        authority: str,
+    ) -> None:
+        self.path = path.decode() if isinstance(path, bytes) else path
+        self.key = (kind, self.path, serializer, deserializer, bool(registered))
+        self.headers = base_headers(authority, self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Configure:
+    """Wait at most ``seconds`` (``None``: the client's default) for the first configuration; send it back."""
+
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Connect:
+    """Connect within ``seconds``; send back whether it is READY. :class:`Drained` may be thrown in."""
+
+    connection: Connection
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Explain:
+    """Send back why it is not READY."""
+
+    connection: Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Sleep."""
+
+    seconds: float
+
+
+Step = Configure | Connect | Explain | Pause
+#: A routing decision: where to, the cluster it chose, and the endpoint that was picked there.
+Picked = tuple[Destination, LiveCluster, LiveEndpoint]
+#: The connection to call on, and the seconds that the call may take.
+Started = tuple[Connection, float | None]
+
+
+class Closed:
+    """Takes the router's place when a channel is closed: every read of the snapshot says so."""
+
+    def __init__(self, error: UsageError) -> None:
+        self._error = error
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """:raises ChannelClosed: always."""
+        raise self._error
+
+
+class Target:
+    """One target with its router and connections, shared by the channels that were opened to it alike.
+
+    :ivar name: as the caller wrote it.
+    :ivar authority: ``host:port``.
+    """
+
+    def __init__(self, mesh: Mesh, name: str, connector: TripleConnector) -> None:
+        self.name = name
+        self.authority = authority_of(name)
+        self.connector = connector
+        self.router: Router = mesh.router(name, connector)
+        self.users = 0
+
+
+class Start:
+    """A call that has to wait before it can begin.
+
+    :ivar metadata: what to send, attachments included: the context of the caller is not read again.
+    :param picked: the route and the endpoint that the caller has chosen already; dropping the choice would
+        make round robin pass over the endpoints that are not connected yet.
+    """
+
+    __slots__ = ("_headers", "_picked", "_timeout", "_wait_for_ready", "metadata", "method", "target")
+
+    def __init__(
+        self,
+        target: Target,
+        method: Method,
+        timeout: float | None,
+        metadata: Metadata | None,
+        headers: Mapping[str, str],
+        wait_for_ready: bool,
+        picked: Picked | None = None,
+    ) -> None:
+        self.target = target
+        self.method = method
+        self._timeout = timeout
+        self.metadata = metadata
+        self._headers = headers
+        self._wait_for_ready = wait_for_ready
+        self._picked = picked
+
+    def steps(self, clock: Callable[[], float]) -> Generator[Step, Any, Started]:
+        """What to do, step by step; the result is where to call.
+
+        :param clock: monotonic seconds.
+        :raises TripleDeadlineExceeded: the caller's deadline or the route's timeout passed. The caller's
+            counts from now, the route's from the first routing decision.
+        :raises TripleUnavailable: no route, no endpoint, or none that could be connected, and the call does
+            not wait for ready.
+        """
+        router = self.target.router
+        method = self.method
+        asked = None if self._timeout is None else clock() + self._timeout
+        # None: no limit.
+        until = asked
+        pause = _PAUSE_SECONDS[0]
+        decided = False
+        while True:
+            try:
+                picked, self._picked = self._picked, None
+                if picked is None:
+                    snapshot = router.snapshot
+                    if snapshot is None:
+                        snapshot = yield Configure(None if asked is None else max(asked - clock(), 0.0))
+                    destination = snapshot.route(method.path, self._headers)
+                    cluster = destination.cluster
+                    endpoint: LiveEndpoint = cluster.pick()
+                else:
+                    destination, cluster, endpoint = picked
+                if not decided:
+                    decided = True
+                    now = clock()
+                    seconds = shorter(destination, None if asked is None else asked - now)
+                    until = None if seconds is None else now + seconds
+                connection = yield from self._connected(cluster, endpoint, until, clock)
+            except CallError as error:
+                if not self._wait_for_ready or not isinstance(error, Unavailable):
+                    raise translated(error, self.target.name, method.path) from error
+                if until is not None and until - clock() <= pause:
+                    raise self._late("waited for an endpoint that is ready", error) from error
+                yield Pause(pause)
+                pause = min(pause * 1.6, _PAUSE_SECONDS[1])
+                continue
+            left = None if until is None else until - clock()
+            if left is not None and left <= 0:
+                raise self._late(f"just as {connection.address} was connected")
+            return connection, left
+
+    def _connected(
+        self, cluster: LiveCluster, endpoint: LiveEndpoint, until: float | None, clock: Callable[[], float]
+    ) -> Generator[Step, Any, Connection]:
+        limit = until if until is not None else clock() + CONNECT_SECONDS
+        tried: list[LiveEndpoint] = []
+        # Pickers take failed endpoints last, so one that was tried here comes again only when none is left,
+        # or by a race with another caller: hence a few picks more than attempts.
+        for _ in range(2 * MAX_ENDPOINTS):
+            if endpoint not in tried:
+                connection: Connection = endpoint.connection
+                try:
+                    ready = yield Connect(connection, max(limit - clock(), 0.0))
+                except Drained:
+                    endpoint = cluster.pick()
+                    continue
+                if ready:
+                    if connection.failing:
+                        connection.failing = False
+                        endpoint.succeeded()
+                    return connection
+                tried.append(endpoint)
+                if clock() >= limit:
+                    if until is None:
+                        break
+                    raise self._late(f"connecting to {', '.join(each.address for each in tried)}")
+                connection.failing = True
+                endpoint.failed()
+                if len(tried) == MAX_ENDPOINTS:
+                    break
+            endpoint = cluster.pick(endpoint)
+        if not tried:
+            raise Unavailable(f"cluster {cluster.name}: the endpoints keep leaving")
+        reason = yield Explain(tried[-1].connection)
+        raise Unavailable(
+            f"cluster {cluster.name}: could not connect to {', '.join(each.address for each in tried)}"
+            f" (the last: {reason})"
+        )
+
+    def _late(self, doing: str, why: Exception | None = None) -> TripleDeadlineExceeded:
+        reason = f" ({why})" if why is not None else ""
+        return TripleDeadlineExceeded(
+            f"{self.target.name} {self.method.path}: the deadline passed: {doing}{reason}"
+        )
+
+
+def run_blocking(start: Start) -> Started:
+    """Carry out the steps in the calling thread."""
+    steps = start.steps(time.monotonic)
+    answer: Any = None
+    error: Exception | None = None
+    while True:
+        try:
+            step = steps.send(answer) if error is None else steps.throw(error)
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]
+        answer = error = None
+        try:
+            match step:
+                case Configure(seconds):
+                    answer = start.target.router.wait(seconds)
+                case Connect(connection, seconds):
+                    answer = connection.connect(seconds)
+                case Explain(connection):
+                    answer = connection.reason()
+                case Pause(seconds):
+                    time.sleep(seconds)
+        except (CallError, Drained) as raised:
+            error = raised
+
+
+class Targets:
+    """The targets in use of one transport, and how many channels use each.
+
+    :ivar threads: limits the threads of :class:`.pending.PendingCall`.
+    """
+
+    def __init__(self, mesh: Mesh) -> None:
+        self.threads = threading.BoundedSemaphore(MAX_THREADS)
+        self._mesh = mesh
+        self._lock = threading.Lock()
+        self._targets: dict[tuple[Any, ...], Target] = {}
+
+    def open(self, name: str, options: Options, compression: Any) -> Target:
+        """The target for a new channel.
+
+        :raises UsageError: the name has no form that the mesh knows, or the client is closed.
+        """
+        connector = TripleConnector(name, options, compression)
+        with self._lock:
+            target = self._targets.get(connector.key)
+            if target is None:
+                target = self._targets[connector.key] = Target(self._mesh, name, connector)
+            target.users += 1
+            return target
+
+    def release(self, target: Target) -> None:
+        """A channel to the target was closed; with the last one, its connections and running calls end."""
+        with self._lock:
+            target.users -= 1
+            if target.users:
+                return
+            self._targets.pop(target.connector.key, None)
+        target.connector.close()
+        target.router.close()

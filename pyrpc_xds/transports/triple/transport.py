@@ -1,0 +1,91 @@
+"""TripleTransport: the entry point ``triple``, reachable as ``xds.triple``."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import grpc
+
+from ..base import Mesh
+from .channel import TripleChannel
+from .server import DEFAULT_GRACE, TripleServer
+from .target import Targets
+
+
+class TripleTransport:
+    """Triple and gRPC over the mesh (:class:`pyrpc_xds.transports.base.Transport`).
+
+    :param mesh: the core. When it closes, every open channel is closed.
+    """
+
+    def __init__(self, mesh: Mesh) -> None:
+        self._targets = Targets(mesh)
+        self._channels: weakref.WeakSet[Any] = weakref.WeakSet()
+        mesh.on_close(self._close)
+
+    def channel(
+        self,
+        target: str,
+        *,
+        options: Iterable[tuple[str, Any]] | None = None,
+        compression: grpc.Compression | None = None,
+        interceptors: Sequence[Any] = (),
+    ) -> grpc.Channel:
+        """A channel to a target: a :class:`grpc.Channel`, so generated stubs work on it unchanged.
+
+        :param target: ``xds:///host:port``, ``direct:///ip:port`` or ``host:port``.
+        :param options: grpc channel options for the endpoints' channels, on top of
+            :data:`.options.DEFAULTS` and ``grpc.default_authority``.
+        :param compression: of what is sent, unless a call says otherwise.
+        :param interceptors: as for :func:`grpc.intercept_channel`; they run before the call is routed, so the
+            metadata they add is matched.
+        :raises UsageError: the target has another form, or the client is closed.
+        """
+        channel = TripleChannel(self._targets, target, tuple(options or ()), compression)
+        self._channels.add(channel)
+        return grpc.intercept_channel(channel, *interceptors) if interceptors else channel
+
+    def server(
+        self,
+        *,
+        address: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        options: Iterable[tuple[str, Any]] | None = None,
+        interceptors: Sequence[Any] = (),
+        handlers: Sequence[Any] | None = None,
+        max_workers: int | None = None,
+        maximum_concurrent_rpcs: int | None = None,
+        compression: grpc.Compression | None = None,
+        grace: float = DEFAULT_GRACE,
+    ) -> TripleServer:
+        """A server: a :class:`grpc.Server`, so generated ``add_XServicer_to_server`` functions work on it.
+
+        :param address: where to listen, ``host:port`` (port 0: any free one; see :attr:`TripleServer.port`);
+            ``None``: nowhere until :meth:`TripleServer.add_insecure_port`.
+        :param labels: version labels, kept as :attr:`TripleServer.labels`.
+        :param options: grpc channel options.
+        :param interceptors: :class:`grpc.ServerInterceptor` objects.
+        :param handlers: :class:`grpc.GenericRpcHandler` objects.
+        :param max_workers: threads that run handlers (a stream holds one); ``None``: processors + 4, at
+            most 32.
+        :param maximum_concurrent_rpcs: calls beyond it are refused as RESOURCE_EXHAUSTED; ``None``: no limit.
+        :param grace: seconds that running calls have when the server stops.
+        :raises PortNotBound: the address cannot be listened on.
+        """
+        return TripleServer(
+            address=address,
+            labels=labels,
+            options=options,
+            interceptors=interceptors,
+            handlers=handlers,
+            max_workers=max_workers,
+            maximum_concurrent_rpcs=maximum_concurrent_rpcs,
+            compression=compression,
+            grace=grace,
+        )
+
+    def _close(self) -> None:
+        for channel in list(self._channels):
+            channel.close()
