@@ -1,4 +1,4 @@
-"""A small ADS server for tests: serves what it is told, remembers every request, can be stopped and restarted."""
+"""A small ADS server for tests: serves what it is told, remembers every request, can be restarted."""
 
 from __future__ import annotations
 

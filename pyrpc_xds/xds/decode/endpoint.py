@@ -5,15 +5,14 @@ from __future__ import annotations
 from socket import AF_INET, AF_INET6, inet_pton
 from typing import Any
 
-from envoy.config.core.v3 import address_pb2, health_check_pb2
+from envoy.config.core.v3 import address_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
 
 from ...model.endpoint import ClusterLoadAssignment, Endpoint, Locality
 from .common import MAX_UINT32, Refused, decoder
 
 _TCP = address_pb2.SocketAddress.TCP
-_UNKNOWN = health_check_pb2.UNKNOWN
-_HEALTHY = health_check_pb2.HEALTHY
+_new = tuple.__new__  # half the price of calling a named tuple's class
 
 
 def _assignment(message: Any) -> ClusterLoadAssignment:
@@ -62,37 +61,39 @@ def _endpoints(group: Any, seen: set[str]) -> tuple[Endpoint, ...]:
     if group.HasField("leds_cluster_locality_config"):
         raise Refused("leds_cluster_locality_config is not supported")
     endpoints: list[Endpoint] = []
+    addresses: list[str] = []
     total = 0
-    add = endpoints.append
-    make = tuple.__new__  # half the price of calling a named tuple's class
     for index, entry in enumerate(group.lb_endpoints):
-        weight = 1
-        if entry.HasField("load_balancing_weight"):
-            weight = entry.load_balancing_weight.value
-            if not weight:
+        weight = entry.load_balancing_weight.value
+        if not weight:
+            if entry.HasField("load_balancing_weight"):
                 raise Refused(f"lb_endpoints[{index}]: load_balancing_weight is 0")
+            weight = 1
         total += weight
-        health = entry.health_status
-        usable = health in (_UNKNOWN, _HEALTHY)
         socket = entry.endpoint.address.socket_address
         host, port = socket.address, socket.port_value
         # The usual endpoint is TCP to an IPv4 address and a number; everything else takes the slow way.
-        if host and port and port < 65536 and ":" not in host and socket.protocol == _TCP:
-            try:
-                inet_pton(AF_INET, host)
-            except OSError:
-                raise Refused(f"lb_endpoints[{index}]: {host!r} is not an IP address") from None
-            address = f"{host}:{port}"
-        else:
+        try:
+            inet_pton(AF_INET, host)
+            address = f"{host}:{port}" if 0 < port < 65536 and socket.protocol == _TCP else _address(entry)
+        except (OSError, ValueError, Refused):
             try:
                 address = _address(entry)
             except Refused as error:
                 raise error.inside(f"lb_endpoints[{index}]") from None
-        if usable and address not in seen:
-            seen.add(address)
-            add(make(Endpoint, (address, weight)))
+        if entry.health_status in (0, 1):  # UNKNOWN, HEALTHY
+            addresses.append(address)
+            endpoints.append(_new(Endpoint, (address, weight)))
     if total > MAX_UINT32:
         raise Refused(f"the endpoint weights add up to {total}, more than {MAX_UINT32}")
+    unique = set(addresses)
+    if len(unique) < len(addresses) or not seen.isdisjoint(unique):
+        by_address: dict[str, Endpoint] = {}
+        for endpoint in endpoints:
+            if endpoint.address not in seen:
+                by_address.setdefault(endpoint.address, endpoint)
+        endpoints = list(by_address.values())
+    seen |= unique
     return tuple(endpoints)
 
 
