@@ -86,6 +86,10 @@ cdef class Candidate:
 cdef Candidate first_of(list candidates, str path, dict headers, long bound)
 
 
+@cython.locals(candidate=Candidate)
+cdef append_under(list candidates, long bound, list into)
+
+
 cdef class Guard:
     cdef str name
     cdef long head
@@ -107,7 +111,7 @@ cdef class Bucket:
     @cython.locals(best=Candidate, found=Candidate, guard=Guard, named=Guard, candidates=list)
     cdef Candidate first(self, str path, dict headers, long bound)
 
-    @cython.locals(guard=Guard, one=Candidate, candidate=Candidate)
+    @cython.locals(guard=Guard, candidates=list)
     cdef collect(self, dict headers, long bound, list into)
 
 

@@ -327,6 +327,14 @@ def first_of(candidates: list[Candidate], path: str, headers: dict[str, str], bo
     return None
 
 
+def append_under(candidates: list[Candidate], bound: int, into: list[Candidate]) -> None:
+    """Append the candidates (in order) that have an index under ``bound``."""
+    for candidate in candidates:
+        if candidate.index >= bound:
+            return
+        into.append(candidate)
+
+
 class Guard:
     """The routes of a bucket that want header ``name`` to equal something, by that value."""
 
@@ -427,11 +435,13 @@ class Bucket:
 
     def collect(self, headers: dict[str, str], bound: int, into: list[Candidate]) -> None:
         """Append every route under ``bound`` that the guards let through."""
-        into.extend([candidate for candidate in self.plain if candidate.index < bound])
+        append_under(self.plain, bound, into)
         for guard in self.guards:
             value = headers.get(guard.name)
             if value is not None:
-                into.extend([one for one in guard.table.get(value, ()) if one.index < bound])
+                candidates = guard.table.get(value)
+                if candidates is not None:
+                    append_under(candidates, bound, into)
 
 
 class PrefixIndex:
@@ -538,7 +548,7 @@ class Plan:
     def __init__(self, buckets: list[Bucket], slow: list[Bucket]) -> None:
         self.buckets = tuple(buckets)
         self.slow = tuple(slow)
-        self.slow_head = min([bucket.head for bucket in slow], default=NO_MATCH)
+        self.slow_head = head_of(slow[0]) if slow else NO_MATCH  # in the order of their heads
 
     def decide(self, path: str, headers: dict[str, str]) -> Candidate | None:
         """The first matching route."""
@@ -604,6 +614,10 @@ class RouteProgram:
                 self.plans.clear()
             self.plans[path] = plan
         return plan
+
+    def remembered(self) -> int:
+        """How many plans are kept; at most ``MAX_PLANS``."""
+        return len(self.plans)
 
     def decide(self, path: str, headers: Mapping[str, str]) -> RouteEntry | None:
         """The first matching route."""

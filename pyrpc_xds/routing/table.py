@@ -210,8 +210,8 @@ def choose_virtual_host(config: RouteConfiguration, authority: str) -> ChosenVir
     """The virtual host for ``authority``, or ``None``.
 
     The authority is matched as given, port included (gRFC A27). Where no domain of a kind (exact, suffix,
-    prefix) matches, it is tried without its port before the next kind is: Istio's sidecar configuration leaves
-    ports out of its domains (``ignore_port_in_host_matching``).
+    prefix) matches, it is tried without its port before the next kind is: Istio's sidecar configuration
+    leaves ports out of its domains (``ignore_port_in_host_matching``).
 
     :param authority: ``host:port``, ``[v6]:port``, or with no port.
     """
