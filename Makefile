@@ -81,7 +81,7 @@ $(VENV)/.installed: pyproject.toml setup.py $(VENV)/.python
 	@echo "==> dependencies"
 	@$(PIP) install --upgrade "pip>=25.1"
 	@$(PIP) install --group dev
-	@$(PIP) install --no-build-isolation --editable ".[all]"
+	@PYTHONWARNINGS=ignore $(PIP) install --no-build-isolation --editable ".[all]"
 	@touch $@
 
 # pip hides what a build prints; here the warning of a machine without a C compiler is seen.
