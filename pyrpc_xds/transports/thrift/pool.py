@@ -38,6 +38,8 @@ class Pool:
         self._pool_limits = pool_limits
         self._idle_time = pool_limits.idle_time
         self._idle: deque[Connection] = deque()
+        # When to look for aged ones next; two threads doing so at once are no harm.
+        self._look_at = 0.0
         # Everything open, idle or not; and how many are being opened.
         self._open: set[Connection] = set()
         self._opening = 0
@@ -136,8 +138,9 @@ class Pool:
         if self._gone():
             # Drained since the look above.
             self._close_idle()
-        elif now - idle[0].since > self._idle_time:
-            self._close_oldest()
+        elif now >= self._look_at:
+            self._look_at = now + self._idle_time / 2
+            self._close_aged(now)
 
     def discard(self, connection: Connection) -> None:
         """Close a connection that must not be used again."""
@@ -169,15 +172,16 @@ class Pool:
             except IndexError:
                 return
 
-    def _close_oldest(self) -> None:
-        try:
-            connection = self._idle.popleft()
-        except IndexError:
-            return
-        if monotonic() - connection.since > self._idle_time:
+    def _close_aged(self, now: float) -> None:
+        while True:
+            try:
+                connection = self._idle.popleft()
+            except IndexError:
+                return
+            if now - connection.since <= self._idle_time:
+                self._idle.appendleft(connection)
+                return
             self.discard(connection)
-        else:
-            self._idle.appendleft(connection)
 
     def _forked(self) -> None:
         """In the child: the sockets are the parent's, and a thread that held the lock does not exist here."""
