@@ -62,7 +62,7 @@ class XdsClient:
         self._ready_timeout = ready_timeout
         self._driver = AdsDriver(self.bootstrap)
         self._driver.on_settled(self._settle)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a transport that is being made calls on_close
         # Guarded by _lock.
         self._closed = False
         self._transports: dict[str, Any] = {}
@@ -216,7 +216,7 @@ class XdsClient:
         return self._driver.last_error
 
     def _after_fork(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._rng.seed(secrets.randbits(64))
         for clusters in self._clusters.values():
             clusters.after_fork()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -29,6 +30,8 @@ class Group(click.Group):
 @click.version_option(package_name="pyrpc-xds")
 def app() -> None:
     """Proxyless Istio mesh for Python: look at decisions, check configuration, serve it, try it."""
+    # What a command must say, it says in its answer.
+    logging.getLogger("pyrpc_xds").setLevel(logging.CRITICAL)
 
 
 json_option: Callable[..., Any] = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.table import Table
 
 from .app import app, console, json_option, print_json
 
@@ -47,28 +46,21 @@ def demo(name: str, calls: int, as_json: bool) -> None:
         apply(scenario.mesh_yaml(scenario.TUTORIAL[0].rules, {}))
         with ControlPlane(Path(folder), "127.0.0.1:0") as plane:
             if not as_json:
-                console.print(f"control plane on [bold]{plane.address}[/], rules in [bold]{document}[/]")
+                console.print(f"control plane on [bold]{plane.address}[/], rules in [bold]{document}[/]", soft_wrap=True)
             results = scenario.play(
                 plane.address,
                 apply,
                 calls=calls,
-                on_result=(lambda result: None) if as_json else (lambda result: console.print(progress(result))),
+                on_result=(lambda result: None) if as_json else Report(),
             )
     seconds = time.monotonic() - began
     passed = all(result.passed for result in results)
     if as_json:
         print_json({"passed": passed, "seconds": round(seconds, 1), "rows": [as_dict(result) for result in results]})
     else:
-        console.print(table(results))
         verdict = "[bold green]every step as the rules say[/]" if passed else "[bold red]a step is off[/]"
         console.print(f"{verdict} ({sum(sum(r.seen.values()) for r in results)} calls, {seconds:.1f} s)")
     raise SystemExit(0 if passed else 1)
-
-
-def progress(result: Any) -> str:
-    """One line as a block ends."""
-    mark = "[green]ok[/]" if result.passed else "[red]off[/]"
-    return f"  {mark} {result.protocol}: {result.step.title} (attachments: {result.block.label})"
 
 
 def as_dict(result: Any) -> dict[str, Any]:
@@ -85,23 +77,40 @@ def as_dict(result: Any) -> dict[str, Any]:
     }
 
 
-def table(results: list[Any]) -> Table:
-    """Expected and seen, per step and protocol."""
-    view = Table("rules", "attachments", "protocol", "expected", "seen", "", title="Who answered", title_justify="left")
-    last = None
-    for result in results:
+BAR = 16
+COLORS = ("cyan", "magenta", "yellow")
+
+
+class Report:
+    """Prints each result as it comes: what was seen of what was expected, and a bar of the shares."""
+
+    def __init__(self) -> None:
+        self._step = ""
+
+    def __call__(self, result: Any) -> None:
+        """Print one row."""
+        if self._step != result.step.title:
+            self._step = result.step.title
+            console.print(f"[bold]{self._step}[/]")
+        versions = sorted(set(result.block.expected) | set(result.seen))
         total = sum(result.seen.values())
-        expected = "  ".join(f"{version} {share:4.0%}" for version, share in sorted(result.block.expected.items()))
-        seen = "  ".join(f"{version} {count / total:6.1%}" for version, count in sorted(result.seen.items()))
-        if last not in (None, result.step.title):
-            view.add_section()
-        view.add_row(
-            result.step.title if last != result.step.title else "",
-            result.block.label,
-            result.protocol,
-            expected,
-            seen,
-            "[green]ok[/]" if result.passed else f"[red]off[/] {'; '.join(result.failures[:1])}",
+        shares = [(version, result.seen.get(version, 0) / total) for version in versions]
+        numbers = "  ".join(
+            f"{version.partition('.')[0]} {share:6.1%} of {result.block.expected.get(version, 0):4.0%}"
+            for version, share in shares
         )
-        last = result.step.title
-    return view
+        who = result.block.label if result.block.attachments else ""
+        verdict = "[green]ok[/]" if result.passed else f"[red]off[/] {'; '.join(result.failures[:1])}"
+        drawn = bar([share for _, share in shares])
+        console.print(f"  {result.protocol:7} {who:12} {drawn}  {numbers:36} {verdict}")
+
+
+def bar(shares: list[float]) -> str:
+    """Shares as a coloured bar; shades tell them apart where there is no colour."""
+    text, done, drawn = "", 0.0, 0
+    for share, color, shade in zip(shares, COLORS, "█▒░", strict=False):
+        done += share
+        width = round(done * BAR) - drawn
+        drawn += width
+        text += f"[{color}]{shade * width}[/]"
+    return text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import click
-from rich.table import Table
+from rich.markup import escape
 
 from ..client import XdsClient
 from ..errors import CallError
@@ -33,21 +33,19 @@ def dump(targets: tuple[str, ...], timeout: float, as_json: bool) -> None:
     if as_json:
         print_json({**state, "problems": notes})
     else:
-        node = state["node"]
-        console.print(f"[bold]{node['id']}[/] at [bold]{state['server']}[/]: {state['stream']}")
-        table = Table("type", "name", "state", "version", "updated", "error", box=None, pad_edge=False)
+        stream = "[green]connected[/]" if state["connected"] else "[red]not connected[/]"
+        console.print(f"[bold]{escape(state['node']['id'])}[/] at [bold]{state['server']}[/], {stream}", soft_wrap=True)
+        if state["last_error"]:
+            console.print(f"[red]{escape(state['last_error'])}[/]", soft_wrap=True)
         for resource in state["resources"]:
             style = STATE_STYLE.get(resource["state"], "magenta")
-            table.add_row(
-                resource["type"],
-                resource["name"],
-                f"[{style}]{resource['state']}[/]",
-                resource["version"] or "",
-                resource["updated"] or "",
-                resource["error"] or "",
-            )
-        console.print(table)
+            age = resource["age_seconds"]
+            details = [f"version {resource['version']}"] if resource["version"] else []
+            details += [f"{age:.1f} s ago"] if age is not None else []
+            details += [f"[red]{escape(resource['error'])}[/]"] if resource["error"] else []
+            line = f"[{style}]{resource['state']:9}[/] {resource['type']} [bold]{escape(resource['name'])}[/]  "
+            console.print(line + ", ".join(details), soft_wrap=True)
         for note in notes.values():
-            console.print(f"[red]{note}[/]")
+            console.print(f"[red]{escape(note)}[/]", soft_wrap=True)
     if notes:
         raise SystemExit(1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from ..errors import ResourceNotFound, XdsError
+from ..errors import ResourceNotFound, StreamError, XdsError
 from ..model.cluster import Cluster
 from ..model.endpoint import ClusterLoadAssignment
 from ..model.listener import Listener
@@ -46,8 +46,11 @@ class _Watch:
         self._changed()
 
     def on_error(self, name: str, error: XdsError) -> None:
-        self.value, self.error = None, error
-        self._changed()
+        # That the control plane cannot be reached says nothing about the resource: calls wait for it as they
+        # would for a slow answer, for as long as they may (gRFC A57 would fail them at once).
+        if not isinstance(error, StreamError):
+            self.value, self.error = None, error
+            self._changed()
 
     def on_ambient_error(self, name: str, error: XdsError) -> None:
         """The last good version stays; ``dump`` and error texts read it from the driver."""

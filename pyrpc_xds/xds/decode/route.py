@@ -10,14 +10,18 @@ from envoy.config.route.v3 import route_pb2
 
 from ...model.route import (
     ClusterRoute,
+    PathMatch,
+    PathMatcher,
     RetryPolicy,
     Route,
     RouteAction,
     RouteConfiguration,
+    RouteMatch,
     Unroutable,
     VirtualHost,
     WeightedCluster,
 )
+from ..names import SubsetKey
 from .common import MAX_UINT32, Refused, decoder, limit, seconds
 from .http_filter import overrides
 from .matcher import route_match
@@ -82,7 +86,22 @@ def route_configuration(message: Any) -> RouteConfiguration:
                 notes.append(
                     f"domain {domain!r} of {host.name!r} is already that of {owner!r}, which is used"
                 )
+    if not message.virtual_hosts and (default := _whole_service(message.name)) is not None:
+        hosts.append(default)
+        notes.append(
+            "no virtual hosts: the port's protocol is not HTTP or gRPC, so VirtualService http routes are not applied; "
+            "name the Service's port http-..., http2-... or grpc-... (or set appProtocol) to have them"
+        )
     return RouteConfiguration(message.name, tuple(hosts), tuple(notes))
+
+
+def _whole_service(name: str) -> VirtualHost | None:
+    """The way to a service whose port istiod does not route (``tcp-...``): an empty RDS named like its cluster."""
+    key = SubsetKey.parse(name)
+    if key is None or key.direction != "outbound" or key.subset:
+        return None
+    match = RouteMatch(PathMatcher(PathMatch.PREFIX, ""))
+    return VirtualHost("not routed", ("*",), (Route(match, ClusterRoute((WeightedCluster(name),)), "whole service"),))
 
 
 def _virtual_host(host: Any, scope: _Scope) -> VirtualHost:
