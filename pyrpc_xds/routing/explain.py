@@ -91,7 +91,7 @@ _STRING_VERBS = {
 _PATH_VERBS = {
     PathMatch.EXACT: "is",
     PathMatch.PREFIX: "starts with",
-    PathMatch.SEPARATED_PREFIX: "is, or continues with '/',",
+    PathMatch.SEPARATED_PREFIX: "is, or continues after a slash,",
     PathMatch.REGEX: "matches the regular expression",
 }
 

@@ -58,7 +58,7 @@ def uncompiled() -> Variant:
     twin = ModuleType(TWIN)
     twin.__path__ = list(pyrpc_xds.__path__)
     sys.modules[TWIN] = twin
-    for shared in ("errors", "model", "model.route"):
+    for shared in ("errors", "model", "model.route", "routing.explain"):
         sys.modules[f"{TWIN}.{shared}"] = importlib.import_module(f"pyrpc_xds.{shared}")
     modules = [source(module) for module in ("_matcher", "_picker")]
     return Variant(
