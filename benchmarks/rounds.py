@@ -32,10 +32,13 @@ class Rival:
     p50: list[float] = field(default_factory=list)
     p99: list[float] = field(default_factory=list)
 
-    def turn(self, calls: int) -> None:
-        """Make ``calls`` calls and keep the 50th and 99th percentile of their times, in microseconds."""
+    def turn(self, calls: int, warm_up: int) -> None:
+        """Make ``calls`` calls, after ``warm_up`` that do not count.
+
+        Keeps the 50th and 99th percentile of their times, in microseconds.
+        """
         call = self.call
-        for _ in range(WARM_UP):
+        for _ in range(warm_up):
             call()
         times = []
         for _ in range(calls):
@@ -52,7 +55,9 @@ def percentile(ascending: Sequence[float], percent: float) -> float:
     return ascending[max(0, math.ceil(len(ascending) * percent / 100) - 1)]
 
 
-def compare(rivals: Sequence[Rival], rounds: int, calls: int) -> dict[str, dict[str, Any]]:
+def compare(
+    rivals: Sequence[Rival], rounds: int, calls: int, warm_up: int = WARM_UP
+) -> dict[str, dict[str, Any]]:
     """Measure ``rivals``; figures by name, in microseconds, with ratios to the first.
 
     Closes every rival, whatever happens.
@@ -62,7 +67,7 @@ def compare(rivals: Sequence[Rival], rounds: int, calls: int) -> dict[str, dict[
             shift = number % len(rivals)
             gc.collect()
             for rival in [*rivals[shift:], *rivals[:shift]]:
-                rival.turn(calls)
+                rival.turn(calls, warm_up)
     finally:
         for rival in rivals:
             rival.close()

@@ -19,10 +19,10 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from . import memory, mesh, rivals
+from . import memory, mesh, push, rivals
 from .rounds import compare, ratio
 
-GROUPS = ("thrift", "triple", "matcher", "eds", "memory")
+GROUPS = ("thrift", "triple", "matcher", "eds", "decode", "memory")
 RESULTS = mesh.ROOT / "benchmarks" / "results" / "latest.json"
 LIBRARIES = ("grpcio", "protobuf", "thriftpy2", "Cython", "xds-protos", "envoy-data-plane")
 
@@ -78,10 +78,17 @@ def calls(group: str, control_plane: str, quick: bool) -> Result:
     return Result(title, figures, goals, entered.absent)
 
 
-def of_module(group: str) -> Result:
-    """A group that another module measures: ``measure() -> dict``."""
-    figures = importlib.import_module(f".{group}", __package__).measure()
-    return Result(group.capitalize(), figures, [], {})
+def of_module(name: str, title: str) -> Result:
+    """A group that a module measures by itself: ``measure() -> dict``."""
+    figures = importlib.import_module(f".{name}", __package__).measure()
+    return Result(title, figures, [], {})
+
+
+def of_push(quick: bool) -> Result:
+    figures = push.measure(rounds=3 if quick else 15)
+    goal = Goal("median to the bare parse and walk: at most 3", 3.0, figures[rivals.OURS]["ratio"])
+    title = f"Applying an EDS push of {push.ENDPOINTS:,} endpoints, to the first pick"
+    return Result(title, figures, [goal], {})
 
 
 def of_memory(control_plane: str) -> Result:
@@ -164,8 +171,9 @@ def main() -> int:
     measures: dict[str, Callable[[], Result]] = {
         "thrift": lambda: calls("thrift", chosen.control_plane, chosen.quick),
         "triple": lambda: calls("triple", chosen.control_plane, chosen.quick),
-        "matcher": lambda: of_module("matcher"),
-        "eds": lambda: of_module("eds"),
+        "matcher": lambda: of_module("matcher", "Matching and picking, alone"),
+        "eds": lambda: of_push(chosen.quick),
+        "decode": lambda: of_module("eds", "Decoding the same endpoints, alone"),
         "memory": lambda: of_memory(chosen.control_plane),
     }
     facts = machine()
