@@ -11,10 +11,10 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
-from time import perf_counter_ns
+from time import perf_counter_ns, process_time_ns
 from typing import Any
 
-WARM_UP = 30
+WARM_UP = 20
 """Calls at the start of each turn that do not count: the caches are still the previous rival's."""
 
 
@@ -31,20 +31,24 @@ class Rival:
     close: Callable[[], object] = lambda: None
     p50: list[float] = field(default_factory=list)
     p99: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
 
     def turn(self, calls: int, warm_up: int) -> None:
         """Make ``calls`` calls, after ``warm_up`` that do not count.
 
-        Keeps the 50th and 99th percentile of their times, in microseconds.
+        Keeps the 50th and 99th percentile of their times, and what a call uses of this process's processor
+        time (all threads), in microseconds.
         """
         call = self.call
         for _ in range(warm_up):
             call()
         times = []
+        used = process_time_ns()
         for _ in range(calls):
             start = perf_counter_ns()
             call()
             times.append(perf_counter_ns() - start)
+        self.cpu.append((process_time_ns() - used) / calls / 1000)
         times.sort()
         self.p50.append(percentile(times, 50) / 1000)
         self.p99.append(percentile(times, 99) / 1000)
@@ -78,6 +82,7 @@ def compare(
         figures[rival.name] = {
             "p50_us": round(median(rival.p50), 1),
             "p99_us": round(median(rival.p99), 1),
+            "cpu_us": round(median(rival.cpu), 1),
             "ratio": round(median(ratios), 3),
             "ratio_middle_half": [round(percentile(ratios, 25), 3), round(percentile(ratios, 75), 3)],
         }

@@ -57,7 +57,7 @@ class Result:
 
 def calls(group: str, control_plane: str, quick: bool) -> Result:
     """Thrift or Triple: every rival makes the same call to the same servers, round by round."""
-    rounds, number = (5, 100) if quick else (21, 400)
+    rounds, number = (10, 100) if quick else (80, 100)
     with rivals.surroundings(control_plane) as (ports, sidecar):
         entered = {"thrift": rivals.thrift, "triple": rivals.triple}[group](ports[group], sidecar)
         field = entered.rivals
@@ -126,7 +126,7 @@ def table(result: Result) -> Table:
         isinstance(figure, dict) and "p50_us" in figure for figure in result.figures.values()
     ):
         shown = Table("", title=result.title, title_justify="left")
-        for heading in ("p50 us", "p99 us", "to bare", "middle half"):
+        for heading in ("p50 us", "p99 us", "CPU us", "p50 to bare", "middle half"):
             shown.add_column(heading, justify="right")
         for name, figure in result.figures.items():
             low, high = figure["ratio_middle_half"]
@@ -134,6 +134,7 @@ def table(result: Result) -> Table:
                 f"[bold]{name}[/]" if name == rivals.OURS else name,
                 f"{figure['p50_us']:.1f}",
                 f"{figure['p99_us']:.1f}",
+                f"{figure['cpu_us']:.1f}",
                 f"{figure['ratio']:.2f}",
                 f"{low:.2f} to {high:.2f}",
             )
