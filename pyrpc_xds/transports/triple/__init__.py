@@ -1,5 +1,7 @@
 """Triple and gRPC over grpcio: channels that are real ``grpc.Channel`` objects, and servers to match."""
 
+from .aio_channel import AioTripleChannel
+from .aio_server import AioTripleServer
 from .channel import TripleChannel
 from .connection import TripleConnector
 from .errors import (
@@ -15,6 +17,8 @@ from .server import TripleServer
 from .transport import TripleTransport
 
 __all__ = [
+    "AioTripleChannel",
+    "AioTripleServer",
     "ChannelClosed",
     "PortNotBound",
     "TripleCancelled",

@@ -49,6 +49,7 @@ class Connection:
 
     :ivar calls: method key to grpcio's multicallable, for blocking callers. Replaced, never cleared, when the
         endpoint leaves.
+    :ivar loops: the channels for asyncio, by event loop.
     :ivar state: the connectivity of the blocking channel, as a number; the argument asks to connect.
     :ivar failing: the endpoint was reported as failed and has not been seen READY since.
     """
@@ -60,10 +61,10 @@ class Connection:
         "_connector",
         "_drained",
         "_lock",
-        "_loops",
         "address",
         "calls",
         "failing",
+        "loops",
         "state",
     )
 
@@ -78,7 +79,7 @@ class Connection:
         self._lock = threading.Lock()
         # Held by the one thread that watches the channel connect; the others queue for it.
         self._connecting = threading.Lock()
-        self._loops: dict[asyncio.AbstractEventLoop, AioConnection] = {}
+        self.loops: dict[asyncio.AbstractEventLoop, AioConnection] = {}
 
     def __repr__(self) -> str:
         return f"<Connection {self.address}{' drained' if self._drained else ''}>"
@@ -172,14 +173,14 @@ class Connection:
 
         :raises Drained: the endpoint has left.
         """
-        found = self._loops.get(loop)
+        found = self.loops.get(loop)
         if found is None:
             with self._lock:
                 if self._drained:
                     raise Drained
-                for other in [other for other in self._loops if other.is_closed()]:
-                    del self._loops[other]
-                found = self._loops.setdefault(loop, AioConnection(self.address, self._connector))
+                for other in [other for other in self.loops if other.is_closed()]:
+                    del self.loops[other]
+                found = self.loops.setdefault(loop, AioConnection(self.address, self._connector))
         return found
 
     def drain(self) -> None:
@@ -191,7 +192,7 @@ class Connection:
         with self._lock:
             self._drained = True
             channel, self._channel = self._channel, None
-            loops, self._loops = self._loops, {}
+            loops, self.loops = self.loops, {}
             self.calls = {}
             self.state = _never_opened
         if channel is not None and _FORK_SUPPORT:
@@ -206,6 +207,14 @@ class Connection:
             channel.close()
         for loop, connection in loops.items():
             _in_loop(loop, connection.close)
+
+    async def aclose(self) -> None:
+        """As :meth:`close`; what is on the running loop is closed when this returns."""
+        with self._lock:
+            here = self.loops.pop(asyncio.get_running_loop(), None)
+        self.close()
+        if here is not None:
+            await here.channel.close()
 
 
 class AioConnection:
@@ -321,3 +330,8 @@ class TripleConnector:
         """Close every connection now."""
         for connection in list(self._connections):
             connection.close()
+
+    async def aclose(self) -> None:
+        """As :meth:`close`; what is on the running loop is closed when this returns."""
+        for connection in list(self._connections):
+            await connection.aclose()

@@ -76,8 +76,10 @@ class TripleServer(grpc.Server):
         self.port: int | None = None
         self._grace = grace
         workers = max_workers or min(32, (os.cpu_count() or 1) + 4)
+        self._executor = ThreadPoolExecutor(workers, thread_name_prefix="pyrpc-xds-triple-server")
+        self._stopped: threading.Event | None = None
         self._server: Any = grpc.server(
-            ThreadPoolExecutor(workers, thread_name_prefix="pyrpc-xds-triple-server"),
+            self._executor,
             handlers=list(handlers or ()),
             interceptors=list(interceptors),
             options=server_options(options),
@@ -121,8 +123,18 @@ class TripleServer(grpc.Server):
         :param grace: seconds; ``None``: what the server was made with (30), unlike grpcio's immediate abort.
         :returns: an event that is set when the server has stopped.
         """
-        event: threading.Event = self._server.stop(self._grace if grace is None else grace)
-        return event
+        ended: threading.Event = self._server.stop(self._grace if grace is None else grace)
+        if self._stopped is None:
+            # grpcio leaves the workers to the garbage collector. They may be told to end only when no call can
+            # come any more, which is when grpcio's event is set.
+            self._stopped = threading.Event()
+            threading.Thread(target=self._finish, args=(ended, self._stopped), name="pyrpc-xds-triple-stop").start()
+        return self._stopped
+
+    def _finish(self, ended: threading.Event, stopped: threading.Event) -> None:
+        ended.wait()
+        self._executor.shutdown()
+        stopped.set()
 
     def wait_for_termination(self, timeout: float | None = None) -> bool:
         """Block until the server has stopped (False) or ``timeout`` seconds have passed (True)."""

@@ -61,6 +61,14 @@ class Method:
         self.key = (kind, self.path, serializer, deserializer, bool(registered))
         self.headers = base_headers(authority, self.path)
 
+    def renamed(self, path: str | bytes) -> Method:
+        """This, or the same of another path: interceptors may change it."""
+        text = path.decode() if isinstance(path, bytes) else path
+        if text == self.path:
+            return self
+        kind, _, serializer, deserializer, registered = self.key
+        return Method(kind, text, serializer, deserializer, registered, self.headers[":authority"])
+
 
 @dataclass(frozen=True, slots=True)
 class Configure:
@@ -297,10 +305,14 @@ class Targets:
 
     def release(self, target: Target) -> None:
         """A channel to the target was closed; with the last one, its connections and running calls end."""
+        if self.leave(target):
+            target.connector.close()
+            target.router.close()
+
+    def leave(self, target: Target) -> bool:
+        """As :meth:`release`, but the caller does the rest if this is True."""
         with self._lock:
             target.users -= 1
-            if target.users:
-                return
-            self._targets.pop(target.connector.key, None)
-        target.connector.close()
-        target.router.close()
+            if target.users == 0:
+                self._targets.pop(target.connector.key, None)
+            return target.users == 0

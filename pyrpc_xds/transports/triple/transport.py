@@ -9,6 +9,8 @@ from typing import Any
 import grpc
 
 from ..base import Mesh
+from .aio_channel import AioTripleChannel
+from .aio_server import AioTripleServer
 from .channel import TripleChannel
 from .server import DEFAULT_GRACE, TripleServer
 from .target import Targets
@@ -46,6 +48,23 @@ class TripleTransport:
         channel = TripleChannel(self._targets, target, tuple(options or ()), compression)
         self._channels.add(channel)
         return grpc.intercept_channel(channel, *interceptors) if interceptors else channel
+
+    def aio_channel(
+        self,
+        target: str,
+        *,
+        options: Iterable[tuple[str, Any]] | None = None,
+        compression: grpc.Compression | None = None,
+        interceptors: Sequence[Any] = (),
+    ) -> AioTripleChannel:
+        """As :meth:`channel`, for asyncio: a :class:`grpc.aio.Channel`.
+
+        :param interceptors: grpc.aio's ``*ClientInterceptor`` objects; they run before the call is routed.
+        :raises UsageError: the target has another form, or the client is closed.
+        """
+        channel = AioTripleChannel(self._targets, target, tuple(options or ()), compression, interceptors)
+        self._channels.add(channel)
+        return channel
 
     def server(
         self,
@@ -86,6 +105,39 @@ class TripleTransport:
             grace=grace,
         )
 
+    def aio_server(
+        self,
+        *,
+        address: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        options: Iterable[tuple[str, Any]] | None = None,
+        interceptors: Sequence[Any] = (),
+        handlers: Sequence[Any] | None = None,
+        max_workers: int | None = None,
+        maximum_concurrent_rpcs: int | None = None,
+        compression: grpc.Compression | None = None,
+        grace: float = DEFAULT_GRACE,
+    ) -> AioTripleServer:
+        """As :meth:`server`, for asyncio: a :class:`grpc.aio.Server`. Call it in a running event loop.
+
+        :param interceptors: :class:`grpc.aio.ServerInterceptor` objects.
+        :param max_workers: threads for handlers that are not coroutines; ``None``: as grpc.aio decides.
+        """
+        return AioTripleServer(
+            address=address,
+            labels=labels,
+            options=options,
+            interceptors=interceptors,
+            handlers=handlers,
+            max_workers=max_workers,
+            maximum_concurrent_rpcs=maximum_concurrent_rpcs,
+            compression=compression,
+            grace=grace,
+        )
+
     def _close(self) -> None:
         for channel in list(self._channels):
-            channel.close()
+            if isinstance(channel, AioTripleChannel):
+                channel.close_soon()
+            else:
+                channel.close()

@@ -1,0 +1,408 @@
+"""AioTripleChannel: a :class:`grpc.aio.Channel` whose calls are routed by xDS, each to an endpoint of its
+own.
+
+The asyncio twin of :mod:`.channel`. A call whose configuration and connection are at hand is grpc.aio's own
+call object; one that has to wait is a :mod:`.aio_pending` object, and the event loop never blocks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import weakref
+from collections.abc import Callable, Coroutine, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+import grpc.aio
+
+from ...attachments import current_attachments
+from ...errors import CallError, DeadlineExceeded, PyrpcXdsError, Unavailable
+from ...resilience.deadline import shorter
+from . import aio_pending as pending
+from .aio_interceptors import checked, intercepted, interceptors_of
+from .connection import AioConnection, Connection, Drained
+from .errors import ChannelClosed, translated
+from .metadata import Metadata, outgoing
+from .options import Options
+from .target import Closed, Configure, Connect, Explain, Method, Pause, Start, Started, Targets
+
+_PENDING = {
+    "unary_unary": pending.PendingUnaryUnary,
+    "unary_stream": pending.PendingUnaryStream,
+    "stream_unary": pending.PendingStreamUnary,
+    "stream_stream": pending.PendingStreamStream,
+}
+_SLICE_SECONDS = 0.2
+_READY = grpc.ChannelConnectivity.READY
+
+
+async def run_async(start: Start) -> Started:
+    """Carry out the steps of a call's beginning without blocking the event loop."""
+    loop = asyncio.get_running_loop()
+    steps = start.steps(time.monotonic)
+    answer: Any = None
+    error: Exception | None = None
+    while True:
+        try:
+            step = steps.send(answer) if error is None else steps.throw(error)
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]
+        answer = error = None
+        try:
+            match step:
+                case Configure(seconds):
+                    answer = await start.target.router.wait_async(seconds)
+                case Connect(connection, seconds):
+                    answer = await connection.on_loop(loop).connect(seconds)
+                case Explain(connection):
+                    answer = await connection.on_loop(loop).reason()
+                case Pause(seconds):
+                    await asyncio.sleep(seconds)
+        except (CallError, Drained) as raised:
+            error = raised
+
+
+class AioTripleChannel(grpc.aio.Channel):
+    """A channel to a target of the mesh, for asyncio. Made by :meth:`.transport.TripleTransport.aio_channel`.
+
+    Calls may be made on any event loop, and on several: each has connections of its own.
+
+    Its connectivity is that of its configuration, as with :class:`.channel.TripleChannel`.
+    """
+
+    def __init__(
+        self, targets: Targets, name: str, options: Options, compression: Any, interceptors: Sequence[Any]
+    ) -> None:
+        self._interceptors = checked(interceptors)
+        self._targets = targets
+        self._target = targets.open(name, options, compression)
+        # Read by every call; replaced by Closed when the channel is closed.
+        self._router: Any = self._target.router
+        self._failed = False
+        self._closed = False
+        self._running: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def __repr__(self) -> str:
+        return f"<AioTripleChannel {self._target.name}{' closed' if self._closed else ''}>"
+
+    def _multicallable(
+        self, kind: str, path: Any, serializer: Any, deserializer: Any, registered: Any
+    ) -> Any:
+        method = Method(kind, path, serializer, deserializer, registered, self._target.authority)
+        return _MULTICALLABLES[kind](self, method, interceptors_of(kind, self._interceptors))
+
+    def unary_unary(
+        self,
+        method: str,
+        request_serializer: Any = None,
+        response_deserializer: Any = None,
+        _registered_method: bool | None = False,
+    ) -> AioUnaryUnary:
+        """As :meth:`grpc.aio.Channel.unary_unary`."""
+        return self._multicallable(  # type: ignore[no-any-return]
+            "unary_unary", method, request_serializer, response_deserializer, _registered_method
+        )
+
+    def unary_stream(
+        self,
+        method: str,
+        request_serializer: Any = None,
+        response_deserializer: Any = None,
+        _registered_method: bool | None = False,
+    ) -> AioUnaryStream:
+        """As :meth:`grpc.aio.Channel.unary_stream`."""
+        return self._multicallable(  # type: ignore[no-any-return]
+            "unary_stream", method, request_serializer, response_deserializer, _registered_method
+        )
+
+    def stream_unary(
+        self,
+        method: str,
+        request_serializer: Any = None,
+        response_deserializer: Any = None,
+        _registered_method: bool | None = False,
+    ) -> AioStreamUnary:
+        """As :meth:`grpc.aio.Channel.stream_unary`."""
+        return self._multicallable(  # type: ignore[no-any-return]
+            "stream_unary", method, request_serializer, response_deserializer, _registered_method
+        )
+
+    def stream_stream(
+        self,
+        method: str,
+        request_serializer: Any = None,
+        response_deserializer: Any = None,
+        _registered_method: bool | None = False,
+    ) -> AioStreamStream:
+        """As :meth:`grpc.aio.Channel.stream_stream`."""
+        return self._multicallable(  # type: ignore[no-any-return]
+            "stream_stream", method, request_serializer, response_deserializer, _registered_method
+        )
+
+    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
+        """The state now: SHUTDOWN, READY (configured), TRANSIENT_FAILURE (no such target) or CONNECTING."""
+        if self._closed:
+            return grpc.ChannelConnectivity.SHUTDOWN
+        if self._target.router.snapshot is not None:
+            return _READY
+        if self._failed:
+            return grpc.ChannelConnectivity.TRANSIENT_FAILURE
+        return grpc.ChannelConnectivity.CONNECTING
+
+    async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
+        """Return once the state is another."""
+        while self.get_state() is last_observed_state:
+            if last_observed_state in (_READY, grpc.ChannelConnectivity.SHUTDOWN):
+                await asyncio.sleep(_SLICE_SECONDS)
+                continue
+            try:
+                await self._target.router.wait_async(_SLICE_SECONDS)
+            except DeadlineExceeded:
+                self._failed = False
+            except PyrpcXdsError:
+                self._failed = True
+                await asyncio.sleep(_SLICE_SECONDS)
+
+    async def channel_ready(self) -> None:
+        """Return once the target is configured.
+
+        :raises ChannelClosed: the channel is closed.
+        """
+        while (state := self.get_state(True)) is not _READY:
+            if state is grpc.ChannelConnectivity.SHUTDOWN:
+                raise self._closed_error()
+            await self.wait_for_state_change(state)
+
+    def _closed_error(self) -> ChannelClosed:
+        return ChannelClosed(f"the channel to {self._target.name} is closed")
+
+    def _shut(self) -> bool:
+        if self._closed:
+            return False
+        self._closed = True
+        self._router = Closed(self._closed_error())
+        return True
+
+    async def close(self, grace: float | None = None) -> None:
+        """Close the channel: new calls raise :class:`ChannelClosed`. Calling it again does nothing.
+
+        :param grace: seconds that running calls have before they are cancelled; ``None``: none.
+        """
+        if not self._shut():
+            return
+        calls = [call for call in list(self._running) if not call.done()]
+        if calls and grace:
+            await asyncio.wait([asyncio.ensure_future(_over(call)) for call in calls], timeout=grace)
+        for call in calls:
+            call.cancel()
+        if self._targets.leave(self._target):
+            await self._target.connector.aclose()
+            self._target.router.close()
+
+    def close_soon(self) -> None:
+        """Close without waiting, from any thread: when the client closes."""
+        if self._shut():
+            self._targets.release(self._target)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    # The hot path of every call.
+    def _begin(
+        self, method: Method, timeout: float | None, metadata: Metadata | None, rest: tuple[Any, ...]
+    ) -> Any:
+        credentials, wait_for_ready, compression, requests = rest
+        attached = current_attachments()
+        if metadata is None and not attached:
+            headers = method.headers
+        else:
+            metadata, headers = outgoing(metadata, attached, method.headers)
+        snapshot = self._router.snapshot
+        picked = None
+        if snapshot is not None:
+            try:
+                destination = snapshot.route(method.path, headers)
+                cluster = destination.cluster
+                endpoint = cluster.pick()
+            except CallError as error:
+                if not (wait_for_ready and isinstance(error, Unavailable)):
+                    return self._failed_call(method, translated(error, self._target.name, method.path))
+            else:
+                connection: Connection = endpoint.connection
+                channel = connection.loops.get(asyncio.get_running_loop())
+                if channel is not None and channel.ready():
+                    if connection.failing:
+                        connection.failing = False
+                        endpoint.succeeded()
+                    call = channel.call(method.key)(
+                        requests,
+                        timeout=shorter(destination, timeout),
+                        metadata=metadata,
+                        credentials=credentials,
+                        compression=compression,
+                    )
+                    self._running.add(call)
+                    return call
+                picked = destination, cluster, endpoint
+        start = Start(self._target, method, timeout, metadata, headers, bool(wait_for_ready), picked)
+        return self._later(method, self._started(start, credentials, compression, requests), timeout)
+
+    async def _started(self, start: Start, credentials: Any, compression: Any, requests: Any) -> Any:
+        while True:
+            connection, seconds = await run_async(start)
+            try:
+                channel: AioConnection = connection.on_loop(asyncio.get_running_loop())
+            except Drained:
+                continue
+            return channel.call(start.method.key)(
+                requests,
+                timeout=seconds,
+                metadata=start.metadata,
+                credentials=credentials,
+                compression=compression,
+            )
+
+    def _later(self, method: Method, begin: Coroutine[Any, Any, Any], timeout: float | None) -> Any:
+        task = asyncio.get_running_loop().create_task(begin, name=f"pyrpc-xds-triple-start {method.path}")
+        call = _PENDING[method.key[0]](task, timeout)
+        self._running.add(call)
+        return call
+
+    def _failed_call(self, method: Method, error: Exception) -> Any:
+        failed = asyncio.get_running_loop().create_future()
+        failed.set_exception(error)
+        return _PENDING[method.key[0]](failed, None)
+
+
+async def _over(call: Any) -> None:
+    try:
+        await call.code()
+    except Exception:
+        pass  # how it ended is its caller's to know
+
+
+class _MultiCallable:
+    def __init__(
+        self, channel: AioTripleChannel, method: Method, interceptors: tuple[Callable[..., Any], ...]
+    ) -> None:
+        self._channel = channel
+        self._method = method
+        self._interceptors = interceptors
+
+    def _invoke(self, requests: Any, timeout: Any, metadata: Any, *rest: Any) -> Any:
+        if not self._interceptors:
+            return self._channel._begin(self._method, timeout, metadata, (*rest, requests))
+        return self._intercept(requests, timeout, metadata, *rest)
+
+    def _intercept(
+        self,
+        requests: Any,
+        timeout: Any,
+        metadata: Any,
+        credentials: Any,
+        wait_for_ready: Any,
+        compression: Any,
+    ) -> Any:
+        channel, method = self._channel, self._method
+        _ = channel._router.snapshot  # a closed channel says so here, as without interceptors
+
+        def begin(details: Any, requests: Any) -> Any:
+            rest = (details.credentials, details.wait_for_ready, compression, requests)
+            return channel._begin(method.renamed(details.method), details.timeout, details.metadata, rest)
+
+        queue = None
+        if requests is None and method.key[0].startswith("stream"):
+            requests = queue = pending.RequestQueue()
+        details = grpc.aio.ClientCallDetails(
+            method.path.encode(),  # type: ignore[arg-type]  # bytes is what grpc.aio gives
+            timeout,
+            metadata if isinstance(metadata, grpc.aio.Metadata) else grpc.aio.Metadata(*(metadata or ())),
+            credentials,
+            wait_for_ready,
+        )
+        call = channel._later(method, intercepted(self._interceptors, begin, details, requests), timeout)
+        if queue is not None:
+            call._requests = queue
+        return call
+
+
+class AioUnaryUnary(_MultiCallable, grpc.aio.UnaryUnaryMultiCallable):  # type: ignore[type-arg]
+    """One unary method; see :class:`grpc.aio.UnaryUnaryMultiCallable`."""
+
+    def __call__(
+        self,
+        request: Any,
+        timeout: float | None = None,
+        metadata: Any = None,
+        credentials: grpc.CallCredentials | None = None,
+        wait_for_ready: bool | None = None,
+        compression: grpc.Compression | None = None,
+    ) -> Any:
+        """Begin the call; returns its :class:`grpc.aio.UnaryUnaryCall`. ``timeout`` in seconds."""
+        return self._invoke(request, timeout, metadata, credentials, wait_for_ready, compression)
+
+
+class AioUnaryStream(_MultiCallable, grpc.aio.UnaryStreamMultiCallable):  # type: ignore[type-arg]
+    """One method with a response stream; see :class:`grpc.aio.UnaryStreamMultiCallable`."""
+
+    def __call__(
+        self,
+        request: Any,
+        timeout: float | None = None,
+        metadata: Any = None,
+        credentials: grpc.CallCredentials | None = None,
+        wait_for_ready: bool | None = None,
+        compression: grpc.Compression | None = None,
+    ) -> Any:
+        """Begin the call; returns its :class:`grpc.aio.UnaryStreamCall`. ``timeout`` in seconds."""
+        return self._invoke(request, timeout, metadata, credentials, wait_for_ready, compression)
+
+
+class AioStreamUnary(_MultiCallable, grpc.aio.StreamUnaryMultiCallable):  # type: ignore[type-arg]
+    """One method with a request stream; see :class:`grpc.aio.StreamUnaryMultiCallable`."""
+
+    def __call__(
+        self,
+        request_iterator: Any = None,
+        timeout: float | None = None,
+        metadata: Any = None,
+        credentials: grpc.CallCredentials | None = None,
+        wait_for_ready: bool | None = None,
+        compression: grpc.Compression | None = None,
+    ) -> Any:
+        """Begin the call; returns its :class:`grpc.aio.StreamUnaryCall`. ``timeout`` in seconds."""
+        return self._invoke(request_iterator, timeout, metadata, credentials, wait_for_ready, compression)
+
+
+class AioStreamStream(_MultiCallable, grpc.aio.StreamStreamMultiCallable):  # type: ignore[type-arg]
+    """One method with both streams; see :class:`grpc.aio.StreamStreamMultiCallable`."""
+
+    def __call__(
+        self,
+        request_iterator: Any = None,
+        timeout: float | None = None,
+        metadata: Any = None,
+        credentials: grpc.CallCredentials | None = None,
+        wait_for_ready: bool | None = None,
+        compression: grpc.Compression | None = None,
+    ) -> Any:
+        """Begin the call; returns its :class:`grpc.aio.StreamStreamCall`. ``timeout`` in seconds."""
+        return self._invoke(request_iterator, timeout, metadata, credentials, wait_for_ready, compression)
+
+
+_MULTICALLABLES: dict[str, Any] = {
+    "unary_unary": AioUnaryUnary,
+    "unary_stream": AioUnaryStream,
+    "stream_unary": AioStreamUnary,
+    "stream_stream": AioStreamStream,
+}

@@ -1,0 +1,122 @@
+"""AioTripleServer: a :class:`grpc.aio.Server` with version labels and an orderly stop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import MappingProxyType
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from .server import DEFAULT_GRACE, SIGNALS, bound, server_options
+
+
+class AioTripleServer(grpc.aio.Server):
+    """A server of Triple and gRPC calls, for asyncio. Made, in a running event loop, by
+    :meth:`.transport.TripleTransport.aio_server`, which documents the parameters.
+
+    :ivar labels: its version labels, for example ``{"dubbogoAppVersion": "v1"}``.
+    :ivar port: the port that was bound last, ``None`` before.
+    """
+
+    def __init__(
+        self,
+        *,
+        address: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        options: Iterable[tuple[str, Any]] | None = None,
+        interceptors: Sequence[Any] = (),
+        handlers: Sequence[Any] | None = None,
+        max_workers: int | None = None,
+        maximum_concurrent_rpcs: int | None = None,
+        compression: grpc.Compression | None = None,
+        grace: float = DEFAULT_GRACE,
+    ) -> None:
+        self.labels: Mapping[str, str] = MappingProxyType(dict(labels or {}))
+        self.port: int | None = None
+        self._grace = grace
+        self._server: Any = grpc.aio.server(
+            None if max_workers is None else ThreadPoolExecutor(max_workers),
+            handlers=tuple(handlers or ()),
+            interceptors=tuple(interceptors),
+            options=server_options(options),
+            maximum_concurrent_rpcs=maximum_concurrent_rpcs,
+            compression=compression,
+        )
+        if address is not None:
+            self.add_insecure_port(address)
+
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[Any]) -> None:
+        """As :meth:`grpc.aio.Server.add_generic_rpc_handlers`."""
+        self._server.add_generic_rpc_handlers(tuple(generic_rpc_handlers))
+
+    def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, Any]) -> None:
+        """As :meth:`grpc.Server.add_registered_method_handlers`; grpc.aio uses the generic ones alone."""
+        self._server.add_registered_method_handlers(service_name, method_handlers)
+
+    def add_insecure_port(self, address: str) -> int:
+        """Listen on ``host:port``; returns the port.
+
+        :raises PortNotBound: it cannot be listened on.
+        """
+        self.port = bound(self._server.add_insecure_port, address)
+        return self.port
+
+    def add_secure_port(self, address: str, server_credentials: grpc.ServerCredentials) -> int:
+        """Listen on ``host:port`` with TLS; returns the port.
+
+        :raises PortNotBound: it cannot be listened on.
+        """
+        self.port = bound(self._server.add_secure_port, address, server_credentials)
+        return self.port
+
+    async def start(self) -> None:
+        """Begin to serve."""
+        await self._server.start()
+
+    async def stop(self, grace: float | None = None) -> None:
+        """Stop: new calls are refused at once, running ones have ``grace`` seconds, then they are cancelled.
+
+        :param grace: seconds; ``None``: what the server was made with (30), unlike grpcio's immediate abort.
+        """
+        await self._server.stop(self._grace if grace is None else grace)
+
+    async def wait_for_termination(self, timeout: float | None = None) -> bool:
+        """Wait until the server has stopped (True) or ``timeout`` seconds have passed (False)."""
+        return bool(await self._server.wait_for_termination(timeout))
+
+    async def serve(self) -> None:
+        """Serve until SIGTERM, SIGINT or :meth:`stop`, then stop with grace and return.
+
+        A second signal during the grace period cancels what still runs. For the loop of the main thread.
+        """
+        loop = asyncio.get_running_loop()
+        first, second = asyncio.Event(), asyncio.Event()
+
+        def on_signal() -> None:
+            (second if first.is_set() else first).set()
+
+        for number in SIGNALS:
+            loop.add_signal_handler(number, on_signal)
+        try:
+            await self.start()
+            await _either(first.wait(), self.wait_for_termination())
+            await _either(second.wait(), self.stop())
+            await self.stop(0)
+        finally:
+            for number in SIGNALS:
+                loop.remove_signal_handler(number)
+
+
+async def _either(*what: Any) -> None:
+    """Wait for the first; the others are cancelled."""
+    tasks = [asyncio.ensure_future(each) for each in what]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
