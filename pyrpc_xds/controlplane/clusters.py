@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from envoy_data_plane.envoy.config.cluster.v3 import (
+from .envoy import (
+    CertificateProviderPluginInstance,
+    CertificateValidationContext,
     CircuitBreakers,
     CircuitBreakersThresholds,
     Cluster,
@@ -17,23 +19,20 @@ from envoy_data_plane.envoy.config.cluster.v3 import (
     ClusterLbPolicy,
     ClusterMaglevLbConfig,
     ClusterRingHashLbConfig,
-)
-from envoy_data_plane.envoy.config.core.v3 import TransportSocket
-from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
-    CertificateProviderPluginInstance,
-    CertificateValidationContext,
     CommonTlsContext,
     CommonTlsContextCertificateProviderInstance,
     CommonTlsContextCombinedCertificateValidationContext,
+    TransportSocket,
     UpstreamTlsContext,
 )
-
 from .names import NodeView, parse_cluster_name
 from .registry import Mesh
 from .resources import ConsistentHash, TrafficPolicy
-from .wire import ads, packed
+from .wire import ads, append_encoded, packed
 
 _DEFAULT_RING_SIZE = 1024
+# Numbers of deprecated fields: in CommonTlsContext, and in its CombinedCertificateValidationContext.
+_OLD_OWN_FIELD, _OLD_ROOT_FIELD = 11, 4
 
 
 def build_cluster(mesh: Mesh, node: NodeView, name: str) -> Cluster | None:
@@ -133,13 +132,12 @@ def _mesh_tls() -> CommonTlsContext:
         )
     )
     combined = CommonTlsContextCombinedCertificateValidationContext(default_validation_context=validation)
-    # Set afterwards: the library warns of a deprecated field that is given to the constructor.
-    combined.validation_context_certificate_provider_instance = root
+    append_encoded(combined, _OLD_ROOT_FIELD, bytes(root))
     context = CommonTlsContext(
         tls_certificate_provider_instance=CertificateProviderPluginInstance(
             instance_name="default", certificate_name="default"
         ),
         combined_validation_context=combined,
     )
-    context.tls_certificate_certificate_provider_instance = own
+    append_encoded(context, _OLD_OWN_FIELD, bytes(own))
     return context

@@ -7,19 +7,15 @@ assignment, not none: the client then fails its calls at once and says why.
 from __future__ import annotations
 
 from collections import defaultdict
-
-from envoy_data_plane.envoy.config.core.v3 import HealthStatus, Locality
-from envoy_data_plane.envoy.config.endpoint.v3 import (
-    ClusterLoadAssignment,
-    Endpoint,
-    LbEndpoint,
-    LocalityLbEndpoints,
-)
+from functools import lru_cache
 
 from .clusters import merge_subset_policy, port_policy
+from .envoy import ClusterLoadAssignment, Endpoint, HealthStatus, LbEndpoint, Locality, LocalityLbEndpoints
 from .names import NodeView, is_ip, parse_cluster_name
 from .registry import Health, MergedRule, Mesh, MeshEndpoint, MeshService
-from .wire import istio_metadata, socket_address
+from .wire import append_encoded, istio_metadata, socket_address
+
+_LB_ENDPOINTS = 2  # number of the field in LocalityLbEndpoints
 
 
 def build_endpoints(mesh: Mesh, node: NodeView, name: str) -> ClusterLoadAssignment:
@@ -36,13 +32,14 @@ def build_endpoints(mesh: Mesh, node: NodeView, name: str) -> ClusterLoadAssignm
     for endpoint in _selected(mesh, node, service, subset, port):
         by_locality[endpoint.locality].append(endpoint)
     for locality, members in sorted(by_locality.items()):
-        assignment.endpoints.append(
-            LocalityLbEndpoints(
-                locality=_locality(locality),
-                lb_endpoints=[_lb_endpoint(mesh, service, endpoint) for endpoint in members],
-                load_balancing_weight=min(sum(endpoint.weight for endpoint in members), 2**32 - 1),
-            )
+        part = LocalityLbEndpoints(
+            locality=_locality(locality),
+            load_balancing_weight=min(sum(endpoint.weight for endpoint in members), 2**32 - 1),
         )
+        append_encoded(
+            part, _LB_ENDPOINTS, *(_lb_endpoint(endpoint, mesh.cluster_id) for endpoint in members)
+        )
+        assignment.endpoints.append(part)
     return assignment
 
 
@@ -83,12 +80,16 @@ def _locality(text: str) -> Locality:
     return Locality(region=region, zone=zone, sub_zone=sub_zone)
 
 
-def _lb_endpoint(mesh: Mesh, service: MeshService, endpoint: MeshEndpoint) -> LbEndpoint:
+@lru_cache(maxsize=65_536)
+def _lb_endpoint(endpoint: MeshEndpoint, cluster_id: str) -> bytes:
+    """One endpoint, encoded. Kept between versions: a change seldom touches more than a few of many."""
     canonical, revision = endpoint.canonical()
-    workload = ";".join((endpoint.workload, endpoint.namespace, canonical, revision, mesh.cluster_id))
-    return LbEndpoint(
-        endpoint=Endpoint(address=socket_address(endpoint.address, endpoint.port)),
-        health_status=HealthStatus(int(endpoint.health)),
-        metadata=istio_metadata({"workload": workload}),
-        load_balancing_weight=endpoint.weight,
+    workload = ";".join((endpoint.workload, endpoint.namespace, canonical, revision, cluster_id))
+    return bytes(
+        LbEndpoint(
+            endpoint=Endpoint(address=socket_address(endpoint.address, endpoint.port)),
+            health_status=HealthStatus(int(endpoint.health)),
+            metadata=istio_metadata({"workload": workload}),
+            load_balancing_weight=endpoint.weight,
+        )
     )

@@ -5,10 +5,7 @@ Sources: gRFC A33 and the Envoy API (HTTPFault, CorsPolicy); istiod's answers.
 
 from __future__ import annotations
 
-from envoy_data_plane.envoy.extensions.filters.common.fault.v3 import FaultDelay
-from envoy_data_plane.envoy.extensions.filters.http.cors.v3 import CorsPolicy
-from envoy_data_plane.envoy.extensions.filters.http.fault.v3 import FaultAbort, HttpFault
-
+from .envoy import CorsPolicy, FaultAbort, FaultDelay, HttpFault
 from .resources import Cors, Fault
 from .wire import percent_of_million, runtime_percent, string_matcher, whole_percent
 

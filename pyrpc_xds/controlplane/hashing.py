@@ -5,14 +5,13 @@ Source: gRFC A42, the Envoy API (RouteAction.HashPolicy) and istiod's answers.
 
 from __future__ import annotations
 
-from envoy_data_plane.envoy.config.route.v3 import (
+from .envoy import (
     RouteActionHashPolicy,
     RouteActionHashPolicyConnectionProperties,
     RouteActionHashPolicyCookie,
     RouteActionHashPolicyHeader,
     RouteActionHashPolicyQueryParameter,
 )
-
 from .names import NodeView
 from .registry import Mesh, MeshService, Scope
 from .resources import ConsistentHash, Destination, HashKey, TrafficPolicy

@@ -6,22 +6,22 @@ filter chain with inline, non-forwarding routes), and istiod's own answers.
 
 from __future__ import annotations
 
-from envoy_data_plane.envoy.config.listener.v3 import ApiListener, Filter, FilterChain, Listener
-from envoy_data_plane.envoy.config.route.v3 import (
+from .envoy import (
+    ApiListener,
+    Filter,
+    FilterChain,
+    HttpConnectionManager,
+    HttpFault,
+    HttpFilter,
+    Listener,
     NonForwardingAction,
+    Rds,
     Route,
     RouteConfiguration,
     RouteMatch,
+    Router,
     VirtualHost,
 )
-from envoy_data_plane.envoy.extensions.filters.http.fault.v3 import HttpFault
-from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
-from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
-    HttpConnectionManager,
-    HttpFilter,
-    Rds,
-)
-
 from .names import INBOUND_PREFIX, NodeView, cluster_name, host_port, split_host_port
 from .registry import Mesh, MeshService, Scope
 from .wire import ads, packed, socket_address

@@ -5,9 +5,7 @@ Source: the Envoy API (RouteMatch, HeaderMatcher, QueryParameterMatcher) and ist
 
 from __future__ import annotations
 
-from envoy_data_plane.envoy.config.route.v3 import HeaderMatcher, QueryParameterMatcher, RouteMatch
-from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher
-
+from .envoy import HeaderMatcher, QueryParameterMatcher, RegexMatcher, RouteMatch
 from .names import NodeView
 from .resources import HttpMatch, MatchKind, StringMatch
 from .wire import string_matcher
@@ -37,13 +35,8 @@ def route_match(match: HttpMatch | None) -> RouteMatch:
         matcher.treat_missing_header_as_empty = value.kind is not MatchKind.PRESENT
         headers.append(matcher)
     headers.sort(key=lambda matcher: matcher.name)
-    for name, value in (
-        (":method", match.method),
-        (":authority", match.authority),
-        (":scheme", match.scheme),
-    ):
-        if value is not None:
-            headers.append(header_matcher(name, value))
+    pseudo = ((":method", match.method), (":authority", match.authority), (":scheme", match.scheme))
+    headers.extend(header_matcher(name, wanted) for name, wanted in pseudo if wanted is not None)
     found = RouteMatch(
         headers=headers,
         query_parameters=[_query_matcher(name, value) for name, value in match.query_params],

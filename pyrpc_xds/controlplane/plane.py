@@ -141,7 +141,7 @@ class ControlPlane:
         return documents.notes
 
     def reload(self) -> bool:
-        """Read the folder again; whether that changed anything. Bad documents keep their last good version."""
+        """Read the folder again; whether that changed anything. A bad document keeps its last good form."""
         if self._path is None:
             raise UsageError("this ControlPlane has no folder to read again: use apply()")
         try:

@@ -47,7 +47,7 @@ class FolderWatch:
     :param changed: called once for each change; what it raises is logged.
     """
 
-    def __init__(self, path: Path, changed: Callable[[], None]) -> None:
+    def __init__(self, path: Path, changed: Callable[[], object]) -> None:
         self._path = path
         self._changed = changed
         self._stop = threading.Event()

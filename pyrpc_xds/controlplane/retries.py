@@ -7,15 +7,14 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from envoy_data_plane.envoy.config.route.v3 import (
+from .envoy import (
+    PreviousHostsPredicate,
+    PreviousPrioritiesConfig,
     RetryPolicy,
     RetryPolicyRetryBackOff,
     RetryPolicyRetryHostPredicate,
     RetryPolicyRetryPriority,
 )
-from envoy_data_plane.envoy.extensions.retry.host.previous_hosts.v3 import PreviousHostsPredicate
-from envoy_data_plane.envoy.extensions.retry.priority.previous_priorities.v3 import PreviousPrioritiesConfig
-
 from .resources import Retries
 from .wire import packed
 

@@ -9,12 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from envoy_data_plane.envoy.config.core.v3 import DataSource, HeaderValueOption
-from envoy_data_plane.envoy.config.route.v3 import (
+from .domains import service_domains, virtual_host_domains
+from .envoy import (
+    DataSource,
     Decorator,
     DirectResponseAction,
+    HeaderValueOption,
     RedirectAction,
     RedirectActionRedirectResponseCode,
+    RegexMatchAndSubstitute,
+    RegexMatcher,
     Route,
     RouteAction,
     RouteActionHashPolicy,
@@ -25,9 +29,6 @@ from envoy_data_plane.envoy.config.route.v3 import (
     WeightedCluster,
     WeightedClusterClusterWeight,
 )
-from envoy_data_plane.envoy.type.matcher.v3 import RegexMatchAndSubstitute, RegexMatcher
-
-from .domains import service_domains, virtual_host_domains
 from .faults import cors_policy, http_fault
 from .hashing import destination_hash, hash_policy, service_hash
 from .matches import applies, matches_everything, route_match
@@ -48,6 +49,7 @@ from .resources import (
 from .retries import retry_policy
 from .wire import (
     NO_TIMEOUT,
+    append_encoded,
     header_options,
     is_internal_header,
     istio_metadata,
@@ -58,6 +60,8 @@ from .wire import (
 )
 
 _HTTP_PORT = 80
+_MAX_GRPC_TIMEOUT = 23  # number of the deprecated field in RouteAction
+_ZERO_DURATION = b""
 _CORS, _FAULT = "envoy.filters.http.cors", "envoy.filters.http.fault"
 _REDIRECTS = {
     301: RedirectActionRedirectResponseCode.MOVED_PERMANENTLY,
@@ -245,8 +249,8 @@ def _default_route(mesh: Mesh, node: NodeView, service: MeshService, port: int) 
         timeout=NO_TIMEOUT,
         retry_policy=retry_policy(None, hashed=False),
     )
-    # Set afterwards: the library warns of a deprecated field that is given to the constructor.
-    action.max_grpc_timeout = NO_TIMEOUT
+    # istiod sends these routes alike to all kinds of nodes, in the field that sidecars read.
+    append_encoded(action, _MAX_GRPC_TIMEOUT, _ZERO_DURATION)
     if (policy := hash_policy(service_hash(mesh, node, service, port))) is not None:
         action.hash_policy = [policy]
     return Route(

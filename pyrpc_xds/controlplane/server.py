@@ -16,11 +16,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
-from envoy_data_plane.envoy.config.core.v3 import ControlPlane as ControlPlaneId
-from envoy_data_plane.envoy.service.discovery.v3 import DiscoveryRequest, DiscoveryResponse
-from envoy_data_plane.google.protobuf import Any as AnyMessage
 
 from ..errors import ConfigError
+from .envoy import AnyMessage, ControlPlaneId, DiscoveryRequest, DiscoveryResponse
 from .names import parse_node
 from .session import Request, Response, Session, TypeStatus
 from .snapshot import Snapshot
@@ -183,7 +181,7 @@ class AdsServer:
                 self._receive(stream, request)
         except grpc.RpcError:
             pass  # the peer went away: that is how streams end
-        except Exception:
+        except Exception:  # a fault here must end the stream, so that the client opens a new one
             logger.exception("the stream of %s fails", stream.node_id)
         finally:
             stream.end()

@@ -5,22 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 
-from betterproto2 import Message
-from envoy_data_plane.envoy.config.core.v3 import (
+from .envoy import (
     Address,
     AggregatedConfigSource,
+    AnyMessage,
     ConfigSource,
+    FractionalPercent,
+    FractionalPercentDenominatorType,
     HeaderValue,
     HeaderValueOption,
     HeaderValueOptionHeaderAppendAction,
+    Message,
     Metadata,
+    RegexMatcher,
     RuntimeFractionalPercent,
     SocketAddress,
+    StringMatcher,
+    Struct,
+    Value,
 )
-from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
-from envoy_data_plane.envoy.type.v3 import FractionalPercent, FractionalPercentDenominatorType
-from envoy_data_plane.google.protobuf import Any, Struct, Value
-
 from .resources import MatchKind, StringMatch
 
 LISTENER = "type.googleapis.com/envoy.config.listener.v3.Listener"
@@ -31,9 +34,29 @@ ENDPOINT = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
 NO_TIMEOUT = timedelta(0)  # Envoy: a zero timeout is none at all
 
 
-def packed(message: Message) -> Any:
+def packed(message: Message) -> AnyMessage:
     """``message`` as an Any."""
-    return Any.pack(message)
+    return AnyMessage.pack(message)
+
+
+def append_encoded(message: Message, field_number: int, *values: bytes) -> None:
+    """Give ``message`` a field of messages that are encoded already.
+
+    The library writes out fields that it does not know as they came, behind its own; nothing in the wire
+    format tells them apart. It is the way in for two things: values encoded once and used often, and
+    deprecated fields, at each encoding of which the library would warn.
+    """
+    tag = _varint(field_number << 3 | 2)
+    message._unknown_fields += b"".join(tag + _varint(len(value)) + value for value in values)
+
+
+def _varint(number: int) -> bytes:
+    found = bytearray()
+    while number > 0x7F:
+        found.append(number & 0x7F | 0x80)
+        number >>= 7
+    found.append(number)
+    return bytes(found)
 
 
 def ads() -> ConfigSource:
