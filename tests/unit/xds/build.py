@@ -20,6 +20,7 @@ from pyrpc_xds.xds.types import ResourceType
 HCM = http_connection_manager_pb2.HttpConnectionManager
 TARGET = "greeter:9090"
 ROUTES = "outbound|9090||greeter"
+ACTIONS = frozenset({"route", "redirect", "direct_response", "filter_action", "non_forwarding_action"})
 ADS = config_source_pb2.ConfigSource(ads={})
 
 
@@ -48,7 +49,7 @@ def listener(name: str = TARGET, manager: Message | None = None) -> Any:
 
 
 def route(match: Any = None, **fields: Any) -> Any:
-    if not fields:
+    if not ACTIONS & fields.keys():
         fields["route"] = route_components_pb2.RouteAction(cluster="c")
     return route_components_pb2.Route(
         match=route_components_pb2.RouteMatch(prefix="/") if match is None else match, **fields
