@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import stat
 import threading
 from ipaddress import ip_address
 from time import monotonic
@@ -78,3 +80,46 @@ def resolve(address: str, deadline: float) -> list[tuple[int, Any]]:
     if isinstance(found[0], OSError):
         raise found[0]
     return [(family, name) for family, _, _, _, name in found[0]]
+
+
+def listen(address: str, backlog: int) -> socket.socket:
+    """A non-blocking listening socket.
+
+    :param address: ``host:port`` (port 0: any free one), ``[v6]:port`` or ``unix:PATH``, whose leftover is
+        removed.
+    :raises OSError: it cannot be bound.
+    """
+    family, name = resolve(address, monotonic() + 5.0)[0]
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if family == socket.AF_UNIX:
+            _remove_leftover(name)
+        else:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(name)
+        sock.listen(backlog)
+        sock.setblocking(False)
+    except OSError as error:
+        sock.close()
+        raise OSError(error.errno, f"cannot listen on {address}: {error.strerror}") from error
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _remove_leftover(path: str) -> None:
+    """Remove the socket file of a server that is gone; one that still answers is left, so binding fails."""
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return
+    except OSError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+        except OSError:
+            pass

@@ -14,13 +14,11 @@ from ..base import Destination, LiveEndpoint, Router, Snapshot
 from .answer import Attempt, answer_of
 from .codec import CALL, ONEWAY
 from .connection import Connection, NotSent
+from .failover import Failover
 from .limits import Limits, PoolLimits
-from .pool import Pool, PoolClosed, PoolFull
+from .pool import Pool, PoolClosed
 from .service import Method, Service
 from .wire import Wire
-
-# An endpoint that could not be reached may be picked again where the policy has no memory.
-_PICKS_PER_FAILURE = 3
 
 
 class ThriftConnector:
@@ -141,44 +139,21 @@ class Caller:
         :raises ThriftUnavailable: none could be reached.
         :raises ThriftDeadlineExceeded: the deadline came first.
         """
-        failures: dict[str, str] = {}
-        picks = 0
+        failover = Failover(self._attempt(method, started), destination, endpoint, deadline)
         while True:
             if self.closed:
                 raise UsageError(f"the client of {self.target} is closed")
-            pool: Pool = endpoint.connection
+            pool: Pool = failover.endpoint.connection
             try:
-                connection = pool.take_idle() or pool.open(deadline)
-                return endpoint, pool, connection
-            except PoolClosed:
-                failures[endpoint.address] = "it has left the mesh"
-            except OSError as error:
-                if not isinstance(error, PoolFull):
-                    endpoint.failed()
-                failures[endpoint.address] = error.strerror or str(error)
-                if monotonic() >= deadline:
-                    raise self._attempt(method, started).late(_list(failures)) from error
-            tried = endpoint
-            while endpoint.address in failures:
-                if picks >= _PICKS_PER_FAILURE * len(failures):
-                    raise self._attempt(method, started).unavailable(
-                        f"no endpoint could be reached: {_list(failures)}"
-                    )
-                picks += 1
-                try:
-                    endpoint = destination.cluster.pick(tried)
-                except Unavailable as error:
-                    raise self._attempt(method, started).unavailable(f"{error}; {_list(failures)}") from error
+                return failover.endpoint, pool, pool.take_idle() or pool.open(deadline)
+            except (PoolClosed, OSError) as error:
+                failover.next(error)
 
     def close(self) -> None:
         """Stop following the target; calling it again does nothing."""
         if not self.closed:
             self.closed = True
             self._router.close()
-
-
-def _list(failures: Mapping[str, str]) -> str:
-    return "; ".join(f"{address}: {what}" for address, what in failures.items())
 
 
 class ThriftClient:

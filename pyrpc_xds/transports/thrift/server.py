@@ -10,60 +10,28 @@ from __future__ import annotations
 
 import contextvars
 import errno
-import logging
 import os
 import queue
 import select
 import selectors
 import socket
-import stat
 import threading
 from collections.abc import Mapping
 from time import monotonic
-from typing import Any
 
 from ...errors import UsageError
-from .address import format_address, resolve
-from .codec import codec_for
+from .address import format_address, listen
 from .errors import ThriftProtocolError
-from .inbox import Inbox
+from .intake import Intake
 from .limits import ServerLimits
+from .log import RateLimitedLog, logger
 from .processor import Processor
-from .service import Service
-from .wire import Wire, detect
-
-logger = logging.getLogger("pyrpc_xds.thrift")
+from .wire import Wire
 
 _RECEIVE = 65536
 # How long a worker stays with a connection, and how often the reactor looks for expired ones; seconds.
 _LINGER = 0.01
 _TICK = 0.5
-
-
-class RateLimitedLog:
-    """At most ``per_second`` lines a second; what was left out is counted in the next one."""
-
-    def __init__(self, per_second: int = 10) -> None:
-        self._per_second = per_second
-        self._second = 0
-        self._written = 0
-        self._left_out = 0
-        self._lock = threading.Lock()
-
-    def warning(self, text: str, *args: object) -> None:
-        """As :meth:`logging.Logger.warning`."""
-        with self._lock:
-            now = int(monotonic())
-            if now != self._second:
-                self._second, self._written = now, 0
-            if self._written >= self._per_second:
-                self._left_out += 1
-                return
-            self._written += 1
-            left_out, self._left_out = self._left_out, 0
-        if left_out:
-            text += f" ({left_out} such lines left out)"
-        logger.warning(text, *args)
 
 
 class Peer:
@@ -73,29 +41,16 @@ class Peer:
     not read yet of an answer.
     """
 
-    __slots__ = ("_limits", "_poller", "deadline", "head", "inbox", "name", "outgoing", "requests", "sock")
+    __slots__ = ("_poller", "deadline", "intake", "name", "outgoing", "sock")
 
-    def __init__(
-        self, sock: socket.socket, name: str, wire: Wire | None, service: Service, limits: ServerLimits
-    ) -> None:
+    def __init__(self, sock: socket.socket, name: str, intake: Intake, deadline: float) -> None:
         self.sock = sock
         self.name = name
-        self.head = b""
+        self.intake = intake
+        self.deadline = deadline
         self.outgoing = memoryview(b"")
-        self.deadline = monotonic() + limits.handshake_timeout
-        # What the scan compares: binary, compact; then the one of this connection.
-        self.requests: Any = service.requests
-        self._limits = limits.message
         self._poller = select.poll()
         self._poller.register(sock.fileno(), select.POLLIN)
-        self.inbox: Inbox | None = None
-        if wire is not None:
-            self._begin(wire)
-
-    def _begin(self, wire: Wire) -> Inbox:
-        self.requests = self.requests[wire.compact]
-        self.inbox = Inbox(codec_for(wire, self._limits), self._limits)
-        return self.inbox
 
     def receive(self) -> tuple[bytes, int] | None:
         """Read once, and return the next message if it is whole.
@@ -109,20 +64,8 @@ class Peer:
             return None
         if not data:
             raise EOFError
-        inbox = self.inbox
-        if inbox is None:
-            self.head += data
-            wire = detect(self.head, self._limits)
-            if wire is None:
-                return None
-            inbox = self._begin(wire)
-            data, self.head = self.head, b""
-        inbox.feed(data)
-        return inbox.next(self.requests)
-
-    def next(self) -> tuple[bytes, int] | None:
-        """A message that came together with the one before it."""
-        return self.inbox.next(self.requests) if self.inbox is not None and self.inbox.pending else None
+        self.intake.feed(data)
+        return self.intake.next()
 
     def wait(self, seconds: float) -> bool:
         """Whether something arrives within ``seconds``."""
@@ -135,11 +78,6 @@ class Peer:
         except BlockingIOError:
             sent = 0
         self.outgoing = memoryview(data)[sent:]
-
-    @property
-    def busy(self) -> bool:
-        """Part of a message has come."""
-        return bool(self.head) or (self.inbox is not None and self.inbox.pending)
 
 
 class ThriftServer:
@@ -368,8 +306,9 @@ class ThriftServer:
             except OSError:
                 sock.close()
                 continue
-            service = self._processor.service
-            peer = Peer(sock, format_address(sock.family, name), self._wire, service, self._limits)
+            intake = Intake(self._processor.service, self._wire, self._limits.message)
+            deadline = monotonic() + self._limits.handshake_timeout
+            peer = Peer(sock, format_address(sock.family, name), intake, deadline)
             self._watch(peer, selectors.EVENT_READ)
 
     def _watch(self, peer: Peer, events: int) -> None:
@@ -391,7 +330,7 @@ class ThriftServer:
         if self._stopping:
             self._close(peer)
             return
-        peer.deadline = now + (self._limits.frame_timeout if peer.busy else self._limits.idle_timeout)
+        peer.deadline = now + (self._limits.frame_timeout if peer.intake.busy else self._limits.idle_timeout)
         self._watch(peer, selectors.EVENT_READ)
 
     def _turn(self, peer: Peer, events: int) -> None:
@@ -401,18 +340,18 @@ class ThriftServer:
                 peer.send(peer.outgoing)
                 if not peer.outgoing:
                     self._unpark(peer)
-                    message = None if self._stopping else peer.next()
+                    message = None if self._stopping else peer.intake.next()
                     if message is None:
                         self._park(peer)
                     else:
                         self._hand_over(peer, message)
                 return
-            began = peer.busy
+            began = peer.intake.busy
             message = peer.receive()
             if message is not None:
                 self._unpark(peer)
                 self._hand_over(peer, message)
-            elif not began and peer.busy:
+            elif not began and peer.intake.busy:
                 # Not renewed by later bytes: a message has this long, however it trickles.
                 peer.deadline = monotonic() + self._limits.frame_timeout
         except Exception as error:
@@ -435,7 +374,7 @@ class ThriftServer:
 
     def _expire(self, now: float) -> None:
         for peer in [each for each in self._parked if each.deadline < now]:
-            if peer.busy or peer.outgoing:
+            if peer.intake.busy or peer.outgoing:
                 doing = "reading an answer" if peer.outgoing else "sending a message"
                 self._log.warning("closed %s: too slow %s", peer.name, doing)
             self._unpark(peer)
@@ -469,7 +408,7 @@ class ThriftServer:
                 peer.send(answer)
             if peer.outgoing or self._stopping:
                 break
-            message = peer.next()
+            message = peer.intake.next()
             if message is None:
                 if not self._free or not peer.wait(_LINGER) or self._stopping:
                     break
@@ -482,8 +421,7 @@ class ThriftServer:
         self._wake_up()
 
     def _answer(self, peer: Peer, message: tuple[bytes, int]) -> bytes:
-        assert peer.inbox is not None
-        codec = peer.inbox.codec
+        codec = peer.intake.codec
         request = self._processor.request(codec, *message)
         value = error = None
         if request.method is not None:
@@ -520,46 +458,3 @@ def _shutdown(sock: socket.socket) -> None:
         sock.shutdown(socket.SHUT_RDWR)
     except OSError:
         pass
-
-
-def listen(address: str, backlog: int) -> socket.socket:
-    """A non-blocking listening socket.
-
-    :param address: ``host:port`` (port 0: any free one), ``[v6]:port`` or ``unix:PATH``, whose leftover is
-        removed.
-    :raises OSError: it cannot be bound.
-    """
-    family, name = resolve(address, monotonic() + 5.0)[0]
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        if family == socket.AF_UNIX:
-            _remove_leftover(name)
-        else:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(name)
-        sock.listen(backlog)
-        sock.setblocking(False)
-    except OSError as error:
-        sock.close()
-        raise OSError(error.errno, f"cannot listen on {address}: {error.strerror}") from error
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-def _remove_leftover(path: str) -> None:
-    """Remove the socket file of a server that is gone; one that still answers is left, so binding fails."""
-    try:
-        if not stat.S_ISSOCK(os.stat(path).st_mode):
-            return
-    except OSError:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(1.0)
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            os.unlink(path)
-        except OSError:
-            pass

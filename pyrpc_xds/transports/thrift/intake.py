@@ -1,0 +1,67 @@
+"""What a server knows of one connection's bytes: its form, and the messages in it. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .codec import Codec, codec_for
+from .inbox import Inbox
+from .limits import Limits
+from .service import Service
+from .wire import Wire, detect
+
+
+class Intake:
+    """An :class:`Inbox` whose form may have to be found out first (:func:`detect`)."""
+
+    __slots__ = ("_head", "_inbox", "_limits", "_requests", "_service")
+
+    def __init__(self, service: Service, wire: Wire | None, limits: Limits) -> None:
+        self._service = service
+        self._limits = limits
+        self._head = b""
+        self._inbox: Inbox | None = None
+        # What the scan compares in this connection's protocol.
+        self._requests: Mapping[bytes, Any] | None = None
+        if wire is not None:
+            self._begin(wire)
+
+    def _begin(self, wire: Wire) -> Inbox:
+        self._requests = self._service.requests[wire.compact]
+        self._inbox = Inbox(codec_for(wire, self._limits), self._limits)
+        return self._inbox
+
+    @property
+    def codec(self) -> Codec:
+        """Of the message last returned."""
+        assert self._inbox is not None
+        return self._inbox.codec
+
+    @property
+    def busy(self) -> bool:
+        """Part of a message, or a whole one not yet returned, has come."""
+        return bool(self._head) or (self._inbox is not None and self._inbox.pending)
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes from the client.
+
+        :raises ThriftProtocolError: they are of none of the forms.
+        """
+        inbox = self._inbox
+        if inbox is None:
+            self._head += data
+            wire = detect(self._head, self._limits)
+            if wire is None:
+                return
+            inbox = self._begin(wire)
+            data, self._head = self._head, b""
+        inbox.feed(data)
+
+    def next(self) -> tuple[bytes, int] | None:
+        """See :meth:`Inbox.next`.
+
+        :raises ThriftProtocolError: the bytes are refused.
+        """
+        inbox = self._inbox
+        return None if inbox is None else inbox.next(self._requests)
