@@ -83,21 +83,28 @@ cdef class Candidate:
 
 
 @cython.locals(candidate=Candidate)
-cdef Candidate first_of(list candidates, str path, dict headers, long bound)
+cdef Candidate first_of(tuple candidates, str path, dict headers, long bound)
 
 
 @cython.locals(candidate=Candidate)
-cdef append_under(list candidates, long bound, list into)
+cdef append_under(tuple candidates, long bound, list into)
 
 
 cdef class Guard:
-    cdef str name
+    cdef str name, value
     cdef long head
+    cdef bint single
+    cdef tuple candidates
     cdef dict table
+
+    cdef add(self, str value, Candidate candidate)
+    cdef seal(self)
+    cdef tuple find(self, str value)
 
 
 cdef class Bucket:
-    cdef list entries, plain, guards
+    cdef list entries
+    cdef tuple plain, guards
     cdef bint closed
     cdef long head
     cdef dict guard_of
@@ -105,13 +112,13 @@ cdef class Bucket:
     @cython.locals(entry=RouteEntry)
     cpdef add(self, RouteEntry entry, bint implied)
 
-    @cython.locals(entry=RouteEntry, guard=Guard, test=Test, chosen=Test, wanted=tuple)
+    @cython.locals(entry=RouteEntry, guard=Guard, test=Test, chosen=Test, wanted=tuple, plain=list)
     cpdef seal(self)
 
-    @cython.locals(best=Candidate, found=Candidate, guard=Guard, named=Guard, candidates=list)
+    @cython.locals(best=Candidate, found=Candidate, guard=Guard, named=Guard, candidates=tuple)
     cdef Candidate first(self, str path, dict headers, long bound)
 
-    @cython.locals(guard=Guard, candidates=list)
+    @cython.locals(guard=Guard, candidates=tuple)
     cdef collect(self, dict headers, long bound, list into)
 
 

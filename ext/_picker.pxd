@@ -39,7 +39,7 @@ cdef class RoundRobinPicker(Picker):
 
 cdef class WeightedPicker(Picker):
     cdef Rng rng
-    cdef unsigned long long total
+    cdef unsigned long long total, first_edge
     cdef list edges
 
     @cython.locals(draw="unsigned long long", edge="unsigned long long", low=Py_ssize_t, high=Py_ssize_t,

@@ -126,13 +126,16 @@ class WeightedPicker(Picker):
         for _, weight in kept:
             edge = edge + weight
             self.edges.append(edge)
+        self.first_edge = self.edges[0]
 
     def pick(self) -> object:
         """See :class:`Picker`."""
         if self.count == 1:
             return self.items[0]
         draw = self.rng.below(self.total)
-        low = 0
+        if draw < self.first_edge:
+            return self.items[0]
+        low = 1
         high = self.count - 1
         while low < high:
             middle = (low + high) >> 1

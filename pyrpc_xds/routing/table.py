@@ -121,8 +121,8 @@ class RouteTable(Generic[T]):
         self.virtual_host = chosen.host if chosen else None
         self._domains = () if chosen else tuple(d for host in config.virtual_hosts for d in host.domains)
         routes = self._routes
-        regexes = RegexCache()
-        self._program = RouteProgram([_entry(route, bind, regexes, rng) for route in routes], self._refuse)
+        tests = _Tests()
+        self._program = RouteProgram([_entry(route, bind, tests, rng) for route in routes], self._refuse)
         self.clusters = tuple(
             dict.fromkeys(
                 cluster.name
@@ -251,11 +251,46 @@ def _spellings(authority: str) -> tuple[str, ...]:
     return (authority, host) if has_port else (authority,)
 
 
-def _entry(route: Route, bind: Bind[T], regexes: RegexCache, rng: Rng) -> RouteEntry:
-    tests: list[Test] = [_header_test(header, regexes) for header in route.match.headers]
+class _Tests:
+    """The compiled conditions of one table. Routes share those that are equal: a big table touches less
+    memory.
+    """
+
+    def __init__(self) -> None:
+        self._regexes = RegexCache()
+        self._headers: dict[HeaderMatcher, HeaderTest] = {}
+
+    def of_path(self, path: PathMatcher) -> StringTest:
+        if path.kind is PathMatch.REGEX:
+            return self._regexes.test(path.value)
+        return StringTest(path.kind.value, path.value, not path.case_sensitive)
+
+    def of_header(self, header: HeaderMatcher) -> HeaderTest:
+        test = self._headers.get(header)
+        if test is None:
+            test = self._headers[header] = self._header_test(header)
+        return test
+
+    def _header_test(self, header: HeaderMatcher) -> HeaderTest:
+        default = "" if header.missing_as_empty else None
+        if header.name == "content-type":
+            default = CONTENT_TYPE
+        match header.matcher:
+            case StringMatcher(kind, value, ignore_case):
+                plain = kind is not StringMatch.REGEX
+                test = StringTest(kind.value, value, ignore_case) if plain else self._regexes.test(value)
+                return HeaderTest(header.name, test, header.invert, default)
+            case RangeMatcher(start, end):
+                return RangeTest(header.name, start, end, header.invert, default)
+            case PresentMatcher(present):
+                return PresentTest(header.name, present, header.invert, default)
+
+
+def _entry(route: Route, bind: Bind[T], compiled: _Tests, rng: Rng) -> RouteEntry:
+    tests: list[Test] = [compiled.of_header(header) for header in route.match.headers]
     if route.match.fraction is not None:
         tests.append(FractionTest(route.match.fraction, rng))
-    path = PathTest(_path_test(route.match.path, regexes))
+    path = PathTest(compiled.of_path(route.match.path))
     action = route.action
     if not isinstance(action, ClusterRoute):
         return RouteEntry(path, tuple(tests))
@@ -264,27 +299,6 @@ def _entry(route: Route, bind: Bind[T], regexes: RegexCache, rng: Rng) -> RouteE
         return RouteEntry(path, tuple(tests), bound[0])
     weights = tuple([cluster.weight for cluster in action.clusters])
     return RouteEntry(path, tuple(tests), None, WeightedPicker(bound, weights, rng))
-
-
-def _path_test(path: PathMatcher, regexes: RegexCache) -> StringTest:
-    if path.kind is PathMatch.REGEX:
-        return regexes.test(path.value)
-    return StringTest(path.kind.value, path.value, not path.case_sensitive)
-
-
-def _header_test(header: HeaderMatcher, regexes: RegexCache) -> HeaderTest:
-    default = "" if header.missing_as_empty else None
-    if header.name == "content-type":
-        default = CONTENT_TYPE
-    match header.matcher:
-        case StringMatcher(kind, value, ignore_case):
-            plain = kind is not StringMatch.REGEX
-            test = StringTest(kind.value, value, ignore_case) if plain else regexes.test(value)
-            return HeaderTest(header.name, test, header.invert, default)
-        case RangeMatcher(start, end):
-            return RangeTest(header.name, start, end, header.invert, default)
-        case PresentMatcher(present):
-            return PresentTest(header.name, present, header.invert, default)
 
 
 def _verdict(
