@@ -38,6 +38,8 @@ class AioTripleServer(grpc.aio.Server):
         self.labels: Mapping[str, str] = MappingProxyType(dict(labels or {}))
         self.port: int | None = None
         self._grace = grace
+        # grpc.aio's wait_for_termination must not be cancelled: it would cancel the server's shutdown.
+        self._stopping = asyncio.Event()
         self._server: Any = grpc.aio.server(
             None if max_workers is None else ThreadPoolExecutor(max_workers),
             handlers=tuple(handlers or ()),
@@ -82,10 +84,11 @@ class AioTripleServer(grpc.aio.Server):
 
         :param grace: seconds; ``None``: what the server was made with (30), unlike grpcio's immediate abort.
         """
+        self._stopping.set()
         await self._server.stop(self._grace if grace is None else grace)
 
     async def wait_for_termination(self, timeout: float | None = None) -> bool:
-        """Wait until the server has stopped (True) or ``timeout`` seconds have passed (False)."""
+        """Wait until the server has stopped (False) or ``timeout`` seconds have passed (True)."""
         return bool(await self._server.wait_for_termination(timeout))
 
     async def serve(self) -> None:
@@ -94,17 +97,17 @@ class AioTripleServer(grpc.aio.Server):
         A second signal during the grace period cancels what still runs. For the loop of the main thread.
         """
         loop = asyncio.get_running_loop()
-        first, second = asyncio.Event(), asyncio.Event()
+        again = asyncio.Event()
 
         def on_signal() -> None:
-            (second if first.is_set() else first).set()
+            (again if self._stopping.is_set() else self._stopping).set()
 
         for number in SIGNALS:
             loop.add_signal_handler(number, on_signal)
         try:
             await self.start()
-            await _either(first.wait(), self.wait_for_termination())
-            await _either(second.wait(), self.stop())
+            await self._stopping.wait()
+            await _either(again.wait(), self.stop())
             await self.stop(0)
         finally:
             for number in SIGNALS:

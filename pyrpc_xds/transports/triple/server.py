@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import FrameType, MappingProxyType
@@ -21,6 +23,8 @@ DEFAULT_GRACE = 30.0
 DEFAULT_OPTIONS = {"grpc.so_reuseport": 0}
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _POLL_SECONDS = 0.1
+_AFTER_GRACE_SECONDS = 1.0
+_LOG = logging.getLogger(__name__)
 
 
 def server_options(options: Iterable[tuple[str, Any]] | None) -> tuple[tuple[str, Any], ...]:
@@ -87,7 +91,13 @@ class TripleServer(grpc.Server):
             compression=compression,
         )
         if address is not None:
-            self.add_insecure_port(address)
+            try:
+                self.add_insecure_port(address)
+            except PortNotBound:
+                # grpcio frees the pollers of a server only if it was started once.
+                self._server.start()
+                self._server.stop(0)
+                raise
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[Any]) -> None:
         """As :meth:`grpc.Server.add_generic_rpc_handlers`."""
@@ -125,10 +135,12 @@ class TripleServer(grpc.Server):
         """
         ended: threading.Event = self._server.stop(self._grace if grace is None else grace)
         if self._stopped is None:
-            # grpcio leaves the workers to the garbage collector. They may be told to end only when no call can
-            # come any more, which is when grpcio's event is set.
+            # grpcio leaves the workers to the garbage collector. They may be told to end only when no call
+            # can come any more, which is when grpcio's event is set.
             self._stopped = threading.Event()
-            threading.Thread(target=self._finish, args=(ended, self._stopped), name="pyrpc-xds-triple-stop").start()
+            threading.Thread(
+                target=self._finish, args=(ended, self._stopped), name="pyrpc-xds-triple-stop"
+            ).start()
         return self._stopped
 
     def _finish(self, ended: threading.Event, stopped: threading.Event) -> None:
@@ -146,6 +158,8 @@ class TripleServer(grpc.Server):
 
         A second signal during the grace period aborts what still runs.
 
+        Returns at the latest a second after the grace period, handlers that do not end notwithstanding.
+
         :raises ValueError: called on another thread (Python sets signal handlers on the main thread only).
         """
         # The handlers only count: anything that locks could meet its own lock, held by the code it
@@ -161,9 +175,15 @@ class TripleServer(grpc.Server):
             while not signals and self.wait_for_termination(_POLL_SECONDS):
                 pass
             stopped = self.stop()
-            while not stopped.wait(_POLL_SECONDS):
+            # grpcio aborts calls, but cannot stop the threads of handlers that do not end.
+            until = time.monotonic() + self._grace + _AFTER_GRACE_SECONDS
+            while not stopped.wait(_POLL_SECONDS) and time.monotonic() < until:
                 if len(signals) > 1:
                     self.stop(0)
+                    until = min(until, time.monotonic() + _AFTER_GRACE_SECONDS)
+                    signals.clear()
+            if not stopped.is_set():
+                _LOG.warning("handlers still run %g seconds after the grace period", _AFTER_GRACE_SECONDS)
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
