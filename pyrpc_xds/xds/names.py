@@ -58,8 +58,11 @@ def split_host_port(text: str) -> tuple[str, int]:
         host, bracket, rest = text[1:].partition("]")
         if not bracket or not rest.startswith(":"):
             raise ValueError(f"{text!r} is not [IPv6]:PORT")
-        ipaddress.IPv6Address(host)
         port = rest[1:]
+        try:
+            ipaddress.IPv6Address(host)
+        except ValueError:
+            raise ValueError(f"{host!r} in brackets is not an IPv6 address") from None
     else:
         host, colon, port = text.rpartition(":")
         if not colon:
