@@ -14,7 +14,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from setuptools import Extension, setup
+from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import BaseError, CCompilerError
 
@@ -106,7 +106,16 @@ def declared(source: Path) -> Extension:
     )
 
 
+# Folders of the repository that the installed package carries along, for `pyrpc-xds demo`.
+SHIPPED = {
+    "pyrpc_xds.examples": "examples",
+    "pyrpc_xds.examples.greeter": "examples/greeter",
+    "pyrpc_xds.idl": "idl",
+}
+
 setup(
+    packages=[*find_packages(include=["pyrpc_xds", "pyrpc_xds.*"]), *SHIPPED],
+    package_dir=SHIPPED,
     ext_modules=[declared(source) for source in sorted(Path("ext").glob("_*.py"))],
     cmdclass={"build_ext": BuildOrStage},
 )

@@ -1,0 +1,1 @@
+"""The greeter of Dubbo-go's Istio tutorial, over Triple and over Thrift."""

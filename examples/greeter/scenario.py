@@ -121,8 +121,7 @@ class Client:
 @contextmanager
 def process(module: str, *arguments: str, environment: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
     """A Python process of this example; ended with the block."""
-    package = __package__ or "examples.greeter"
-    command = [sys.executable, "-m", f"{package}.{module}", *arguments]
+    command = [sys.executable, "-m", f"{__package__}.{module}", *arguments]
     running = subprocess.Popen(
         command, env={**os.environ, **environment}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )

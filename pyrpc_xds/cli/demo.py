@@ -17,11 +17,8 @@ SCENARIOS = ("greeter",)
 
 
 def scenario_module(name: str) -> Any:
-    """The scenario's module: installed with the package, or in the source tree."""
-    try:
-        return importlib.import_module(f"pyrpc_xds.examples.{name}.scenario")
-    except ModuleNotFoundError:
-        return importlib.import_module(f"examples.{name}.scenario")
+    """The scenario's module; it comes with the package."""
+    return importlib.import_module(f"pyrpc_xds.examples.{name}.scenario")
 
 
 @app.command()
