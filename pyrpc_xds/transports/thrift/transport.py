@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..base import Mesh
+from .aio import AioCaller, AioThriftClient, AioThriftConnector
+from .aio_server import AioThriftServer
 from .client import Caller, ThriftClient, ThriftConnector, checked_timeout
 from .limits import Limits, PoolLimits, ServerLimits
 from .processor import Processor
@@ -62,6 +64,28 @@ class ThriftTransport:
         caller = Caller(described, target, self._mesh.router(target, connector), connector)
         return ThriftClient(caller, timeout)
 
+    def aio_client(
+        self,
+        service: Any,
+        target: str,
+        *,
+        framing: str = "framed",
+        protocol: str = "binary",
+        package: str | None = None,
+        timeout: float | None = None,
+        limits: Limits | None = None,
+        pool: PoolLimits | None = None,
+        proto_factory: Any = None,
+        trans_factory: Any = None,
+    ) -> AioThriftClient:
+        """The asyncio twin of :meth:`client`, with the same arguments; its methods are awaited."""
+        wire = wire_from(framing, protocol, proto_factory, trans_factory)
+        described = describe(service, package)
+        checked_timeout(timeout)
+        connector = AioThriftConnector(wire, limits or Limits(), pool or PoolLimits())
+        caller = AioCaller(described, target, self._mesh.router(target, connector), connector)
+        return AioThriftClient(caller, timeout)
+
     def server(
         self,
         service: Any,
@@ -96,6 +120,34 @@ class ThriftTransport:
             limits or ServerLimits(),
         )
         self._mesh.on_close(server.stop)
+        return server
+
+    def aio_server(
+        self,
+        service: Any,
+        handler: object,
+        address: str,
+        *,
+        framing: str = "auto",
+        protocol: str = "auto",
+        labels: Mapping[str, str] | None = None,
+        workers: int = 32,
+        limits: ServerLimits | None = None,
+        expose_errors: bool = False,
+    ) -> AioThriftServer:
+        """The asyncio twin of :meth:`server`, with the same arguments; ``await`` its methods.
+
+        :param handler: its coroutine methods run in the loop, others in ``workers`` threads.
+        """
+        server = AioThriftServer(
+            Processor(describe(service), handler, expose_errors),
+            address,
+            server_wire(framing, protocol),
+            labels or {},
+            workers,
+            limits or ServerLimits(),
+        )
+        self._mesh.on_close(server.stop_soon)
         return server
 
 

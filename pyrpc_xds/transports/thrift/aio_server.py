@@ -1,0 +1,318 @@
+"""The asyncio server. Coroutine handlers run in the loop, others in its executor, so that none blocks it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import os
+import socket
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from ...errors import UsageError
+from .address import format_address, listen
+from .errors import ThriftProtocolError
+from .intake import Intake
+from .limits import ServerLimits
+from .log import RateLimitedLog, logger
+from .processor import Processor
+from .wire import Wire
+
+# How often expired connections are looked for, in seconds.
+_TICK = 0.5
+
+
+class _Peer(asyncio.Protocol):
+    """One accepted connection.
+
+    ``task`` answers what has come; while there is one, nothing more is read than is already on its way.
+    ``deadline`` (the loop's time) is when the server closes it; ``None`` while a handler runs.
+    """
+
+    def __init__(self, server: AioThriftServer) -> None:
+        self._server = server
+        self._limits = server.limits
+        self._loop = asyncio.get_running_loop()
+        self.deadline: float | None = None
+        self.intake = Intake(server.processor.service, server.wire, server.limits.message)
+        self.name = "?"
+        self.task: asyncio.Task[None] | None = None
+        self.transport: asyncio.Transport = None  # type: ignore[assignment]
+        self._writable: asyncio.Future[None] | None = None
+        self._oneway = False
+        self._lost = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport  # type: ignore[assignment]
+        sock = transport.get_extra_info("socket")
+        self.name = format_address(sock.family, transport.get_extra_info("peername"))
+        self.deadline = self._loop.time() + self._limits.handshake_timeout
+        self._server.joined(self)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            began = self.intake.busy
+            self.intake.feed(data)
+            if self.task is not None:
+                self.transport.pause_reading()
+                return
+            message = self.intake.next()
+        except ThriftProtocolError as error:
+            self.refuse(error)
+            return
+        if message is not None:
+            self.deadline = None
+            self.task = self._loop.create_task(self._attend(message))
+        elif not began:
+            # Not renewed by later bytes: a message has this long, however it trickles.
+            self.deadline = self._loop.time() + self._limits.frame_timeout
+
+    def eof_received(self) -> bool:
+        # Thrift has no cancel: a client that closes is one that no longer waits.
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_result(None)
+        self._lost = True
+        if self.task is not None and not self._oneway:
+            self.task.cancel()
+        self._server.left(self)
+
+    def pause_writing(self) -> None:
+        self._writable = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        writable, self._writable = self._writable, None
+        if writable is not None and not writable.done():
+            writable.set_result(None)
+
+    def refuse(self, error: ThriftProtocolError) -> None:
+        """Close the connection because of what the client sent."""
+        self._server.log.warning("closed %s: %s", self.name, error)
+        self.transport.abort()
+
+    async def _attend(self, message: tuple[bytes, int] | None) -> None:
+        """Answer one message after another until no whole one is left."""
+        server, processor = self._server, self._server.processor
+        try:
+            while message is not None:
+                codec = self.intake.codec
+                request = processor.request(codec, *message)
+                self._oneway = request.oneway
+                if self._lost and not self._oneway:
+                    break
+                value = error = None
+                if request.method is not None:
+                    try:
+                        value = await server.run(request.name, request.args)
+                    except asyncio.CancelledError:
+                        raise
+                    except BaseException as raised:
+                        error = raised
+                answer = processor.answer(codec, request, value, error)
+                if answer:
+                    self.transport.write(answer)
+                if self._writable is not None:
+                    self.deadline = self._loop.time() + self._limits.frame_timeout
+                    await self._writable
+                    self.deadline = None
+                if server.stopping:
+                    break
+                message = self.intake.next()
+        except ThriftProtocolError as error:
+            self.refuse(error)
+        except asyncio.CancelledError:
+            self.transport.abort()
+            raise
+        except Exception:
+            logger.exception("closed %s: the server failed", self.name)
+            self.transport.abort()
+        finally:
+            self.task = None
+            server.settled()
+        if server.stopping:
+            # Sends what is still in its buffer first.
+            self.transport.close()
+        elif not self.transport.is_closing():
+            seconds = self._limits.frame_timeout if self.intake.busy else self._limits.idle_timeout
+            self.deadline = self._loop.time() + seconds
+            self.transport.resume_reading()
+
+
+class AioThriftServer:
+    """A Thrift server for one event loop; the twin of :class:`.server.ThriftServer`.
+
+    :ivar address: where it listens, with the port it was given; empty before :meth:`start`.
+    :ivar labels: of this workload, such as its version.
+    """
+
+    def __init__(
+        self,
+        processor: Processor,
+        address: str,
+        wire: Wire | None,
+        labels: Mapping[str, str],
+        workers: int,
+        limits: ServerLimits,
+    ) -> None:
+        if workers < 1:
+            raise UsageError(f"workers={workers}: 1 or more")
+        self.address = ""
+        self.labels = dict(labels)
+        self.processor = processor
+        self.wire = wire
+        self.limits = limits
+        self.log = RateLimitedLog()
+        self.stopping = False
+        self._bind_to = address
+        self._workers = workers
+        # Set by start.
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._server: asyncio.Server | None = None
+        self._executor: ThreadPoolExecutor | None = None
+        self._ticking: asyncio.TimerHandle | None = None
+        # Owned by the loop.
+        self._peers: set[_Peer] = set()
+        self._coroutines: dict[str, bool] = {}
+        self._quiet = asyncio.Event()
+        self._stopped = asyncio.Event()
+
+    def __repr__(self) -> str:
+        if self._stopped.is_set():
+            state = "stopped"
+        elif self.stopping:
+            state = "stopping"
+        else:
+            state = "serving" if self._server is not None else "not started"
+        return f"<AioThriftServer {self.processor.service.name} at {self.address or self._bind_to} {state}>"
+
+    async def start(self) -> AioThriftServer:
+        """Bind, listen and serve in the running loop; returns when clients can connect.
+
+        :raises OSError: the address cannot be bound.
+        :raises UsageError: the server was started before.
+        """
+        if self._loop is not None or self.stopping:
+            raise UsageError("a server is started once; make another")
+        self._loop = loop = asyncio.get_running_loop()
+        # A name that must be looked up would block the loop.
+        sock: socket.socket = await loop.run_in_executor(None, listen, self._bind_to, self.limits.backlog)
+        self.address = format_address(sock.family, sock.getsockname())
+        if sock.family == socket.AF_UNIX:
+            self._server = await loop.create_unix_server(lambda: _Peer(self), sock=sock)
+        else:
+            self._server = await loop.create_server(lambda: _Peer(self), sock=sock)
+        self._ticking = loop.call_later(_TICK, self._tick)
+        return self
+
+    async def serve(self) -> None:
+        """Serve until :meth:`stop` is called, or this is cancelled."""
+        if self._server is None:
+            await self.start()
+        try:
+            await self._stopped.wait()
+        except asyncio.CancelledError:
+            await self.stop()
+            raise
+
+    async def stop(self, grace: float = 30.0) -> None:
+        """Stop accepting, let running calls finish and be answered, then close; a second call waits as well.
+
+        :param grace: seconds for running calls; they are cancelled after it.
+        """
+        if self.stopping:
+            await self._stopped.wait()
+            return
+        self.stopping = True
+        if self._server is None:
+            self._stopped.set()
+            return
+        self._server.close()
+        if self.address.startswith("unix:"):
+            try:
+                os.unlink(self.address[5:])
+            except OSError:
+                pass
+        for peer in list(self._peers):
+            if peer.task is None:
+                peer.transport.close()
+        try:
+            async with asyncio.timeout(grace):
+                while self._peers:
+                    self._quiet.clear()
+                    await self._quiet.wait()
+        except TimeoutError:
+            pass
+        finally:
+            for peer in list(self._peers):
+                peer.transport.abort()
+            if self._ticking is not None:
+                self._ticking.cancel()
+            if self._executor is not None:
+                self._executor.shutdown(wait=False)
+            self._stopped.set()
+        # Aborted transports let go of their sockets in the loop's next turns.
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+    def stop_soon(self) -> None:
+        """Have the loop stop the server; from any thread."""
+        loop = self._loop
+        if loop is None or loop.is_closed():
+            return
+        try:
+            asyncio.run_coroutine_threadsafe(self.stop(), loop)
+        except RuntimeError:
+            pass
+
+    async def __aenter__(self) -> AioThriftServer:
+        return self if self._server is not None else await self.start()
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.stop()
+
+    # What connections call.
+
+    def joined(self, peer: _Peer) -> None:
+        """A connection has come."""
+        if self.stopping or len(self._peers) >= self.limits.connections:
+            if not self.stopping:
+                self.log.warning("%r closed a new connection: %d are open, the limit", self, len(self._peers))
+            peer.transport.abort()
+            return
+        self._peers.add(peer)
+
+    def left(self, peer: _Peer) -> None:
+        """A connection has gone."""
+        self._peers.discard(peer)
+        self._quiet.set()
+
+    def settled(self) -> None:
+        """A connection has nothing more to answer."""
+        self._quiet.set()
+
+    async def run(self, name: str, args: tuple[Any, ...]) -> Any:
+        """Call the handler."""
+        call = getattr(self.processor.handler, name)
+        is_coroutine = self._coroutines.get(name)
+        if is_coroutine is None:
+            is_coroutine = self._coroutines[name] = inspect.iscoroutinefunction(call)
+        if is_coroutine:
+            return await call(*args)
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(self._workers, thread_name_prefix=f"thrift {self.address}")
+        context = contextvars.copy_context()
+        return await asyncio.get_running_loop().run_in_executor(self._executor, context.run, call, *args)
+
+    def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for peer in [each for each in self._peers if each.deadline is not None and each.deadline < now]:
+            if peer.task is not None or peer.intake.busy:
+                doing = "reading an answer" if peer.task is not None else "sending a message"
+                self.log.warning("closed %s: too slow %s", peer.name, doing)
+            peer.transport.abort()
+        self._ticking = loop.call_later(_TICK, self._tick)
