@@ -108,7 +108,7 @@ class _Collector:
                 self._add(item, where, source)
             return
         api_version, kind = fields.text("apiVersion", None), fields.text("kind", None)
-        group, _, version = api_version.rpartition("/")
+        group = api_version.rpartition("/")[0]
         metadata = fields.child("metadata")
         name = metadata.text("name", None)
         namespace = "" if kind in _CLUSTER_SCOPED else metadata.text("namespace") or "default"
@@ -134,7 +134,6 @@ class _Collector:
                 labels=metadata.labels("labels"),
                 annotations=metadata.labels("annotations"),
                 created=str(metadata.raw("creationTimestamp") or ""),
-                api_version=version,
                 where=where,
             )
             self.resources.append(reader(meta, fields))

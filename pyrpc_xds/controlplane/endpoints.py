@@ -13,7 +13,7 @@ from .clusters import merge_subset_policy, port_policy
 from .envoy import ClusterLoadAssignment, Endpoint, HealthStatus, LbEndpoint, Locality, LocalityLbEndpoints
 from .names import NodeView, is_ip, parse_cluster_name
 from .registry import Health, MergedRule, Mesh, MeshEndpoint, MeshService
-from .wire import append_encoded, istio_metadata, socket_address
+from .wire import append_encoded, filter_metadata, socket_address
 
 _LB_ENDPOINTS = 2  # number of the field in LocalityLbEndpoints
 
@@ -28,26 +28,31 @@ def build_endpoints(mesh: Mesh, node: NodeView, name: str) -> ClusterLoadAssignm
     service = mesh.scope(node.namespace).service(host)
     if service is None or service.dns:
         return assignment
+    rule = mesh.rule(node.namespace, node.label_map, service)
+    mutual_tls = _tls_mode(rule, subset, port) in {None, "ISTIO_MUTUAL"}
     by_locality: dict[str, list[MeshEndpoint]] = defaultdict(list)
-    for endpoint in _selected(mesh, node, service, subset, port):
+    for endpoint in _selected(mesh, node, service, rule, subset, port):
         by_locality[endpoint.locality].append(endpoint)
     for locality, members in sorted(by_locality.items()):
         part = LocalityLbEndpoints(
             locality=_locality(locality),
             load_balancing_weight=min(sum(endpoint.weight for endpoint in members), 2**32 - 1),
         )
-        append_encoded(
-            part, _LB_ENDPOINTS, *(_lb_endpoint(endpoint, mesh.cluster_id) for endpoint in members)
+        encoded = (
+            _lb_endpoint(endpoint, mesh.cluster_id, mutual_tls and endpoint.tls_mode == "istio")
+            for endpoint in members
         )
+        append_encoded(part, _LB_ENDPOINTS, *encoded)
         assignment.endpoints.append(part)
     return assignment
 
 
-def _selected(mesh: Mesh, node: NodeView, service: MeshService, subset: str, port: int) -> list[MeshEndpoint]:
+def _selected(
+    mesh: Mesh, node: NodeView, service: MeshService, rule: MergedRule | None, subset: str, port: int
+) -> list[MeshEndpoint]:
     mesh_port = service.port(port)
     if mesh_port is None:
         return []
-    rule = mesh.rule(node.namespace, node.label_map, service)
     # A subset that no rule defines selects everything, because it asks for no label.
     found = rule.subset(subset) if rule is not None and subset else None
     labels = found.labels if found is not None else {}
@@ -80,16 +85,35 @@ def _locality(text: str) -> Locality:
     return Locality(region=region, zone=zone, sub_zone=sub_zone)
 
 
+def _tls_mode(rule: MergedRule | None, subset: str, port: int) -> str | None:
+    """The TLS mode that a rule gives: that of the subset, or else of the host; None where none is given."""
+    if rule is None:
+        return None
+    found = rule.subset(subset) if subset else None
+    if subset and found is None:
+        return None
+    for policy in (found.policy if found is not None else None, rule.policy):
+        if policy is None:
+            continue
+        own = next((settings.tls_mode for number, settings in policy.ports if number == port), None)
+        if (mode := own or policy.tls_mode) is not None:
+            return mode
+    return None
+
+
 @lru_cache(maxsize=65_536)
-def _lb_endpoint(endpoint: MeshEndpoint, cluster_id: str) -> bytes:
+def _lb_endpoint(endpoint: MeshEndpoint, cluster_id: str, mutual_tls: bool) -> bytes:
     """One endpoint, encoded. Kept between versions: a change seldom touches more than a few of many."""
     canonical, revision = endpoint.canonical()
     workload = ";".join((endpoint.workload, endpoint.namespace, canonical, revision, cluster_id))
+    values = {"istio": {"workload": workload}}
+    if mutual_tls:
+        values["envoy.transport_socket_match"] = {"tlsMode": "istio"}
     return bytes(
         LbEndpoint(
             endpoint=Endpoint(address=socket_address(endpoint.address, endpoint.port)),
             health_status=HealthStatus(int(endpoint.health)),
-            metadata=istio_metadata({"workload": workload}),
+            metadata=filter_metadata(values),
             load_balancing_weight=endpoint.weight,
         )
     )

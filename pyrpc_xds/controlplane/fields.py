@@ -14,6 +14,7 @@ from ..errors import ConfigError
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(h|ms|m|us|µs|ns|s)")
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 MAX_PORT = 65535
+MIN_DURATION = timedelta(milliseconds=1)  # istiod refuses shorter ones, 0s among them
 
 
 def parse_duration(text: str) -> timedelta | None:
@@ -123,6 +124,10 @@ class Fields:
         parsed = parse_duration(str(value)) if isinstance(value, str) else None
         if parsed is None:
             self.fail(name, f"is {value!r}, not a duration", "Write it with its unit, such as 1.5s or 200ms.")
+        if parsed < MIN_DURATION:
+            self.fail(
+                name, f"is {value!r}, less than 1ms", "Leave the field out where there is to be no limit."
+            )
         return parsed
 
     def choice(self, name: str, allowed: tuple[str, ...], default: str) -> str:

@@ -50,6 +50,26 @@ from .resources import (
 )
 
 _PROTOCOLS = ("HTTP", "HTTPS", "GRPC", "GRPC-WEB", "HTTP2", "MONGO", "REDIS", "MYSQL", "TCP", "TLS", "UDP")
+# Protocols that carry the host, so that several may share a port.
+_MANY_HOSTS = {"HTTP", "HTTP2", "GRPC", "GRPC-WEB", "HTTPS", "TLS"}
+_RETRY_ON = (
+    "5xx",
+    "gateway-error",
+    "reset",
+    "reset-before-request",
+    "connect-failure",
+    "retriable-4xx",
+    "refused-stream",
+    "retriable-status-codes",
+    "retriable-headers",
+    "envoy-ratelimited",
+    "http3-post-connect-failure",
+    "cancelled",
+    "deadline-exceeded",
+    "internal",
+    "resource-exhausted",
+    "unavailable",
+)
 _GRPC_STATUS = (
     "OK",
     "CANCELLED",
@@ -116,6 +136,9 @@ class IstioReader:
         resolution = Resolution(
             spec.choice("resolution", tuple(kind.value for kind in Resolution), Resolution.NONE.value)
         )
+        for port in ports if len(hosts) > 1 else ():
+            if port.protocol.upper() not in _MANY_HOSTS:
+                spec.fail("hosts", f"are several, with port {port.name!r}", "Give such a port one host only.")
         endpoints = tuple(self._workload(field, None) for field in spec.children("endpoints"))
         selector = spec.optional_child("workloadSelector")
         if selector is not None and endpoints:
@@ -254,13 +277,13 @@ class IstioReader:
         return route
 
     @staticmethod
-    def _string_match(field: Fields, *, star: bool = True) -> StringMatch:
+    def _string_match(field: Fields) -> StringMatch:
         given = [kind for kind in ("exact", "prefix", "regex") if field.has(kind)]
         if len(given) > 1:
             field.fail("", f"has {' and '.join(given)}", "Give one of exact, prefix, regex.")
         value = field.text(given[0]) if given else ""
         field.finish()
-        if not given or (star and given == ["regex"] and value == "*"):
+        if not given:
             return StringMatch(MatchKind.PRESENT)
         if given == ["regex"]:
             check_regex(field, "regex", value)
@@ -268,7 +291,7 @@ class IstioReader:
 
     def _optional_match(self, field: Fields, name: str) -> StringMatch | None:
         child = field.optional_child(name)
-        return None if child is None else self._string_match(child, star=name != "uri")
+        return None if child is None else self._string_match(child)
 
     def _named_matches(self, field: Fields, name: str) -> tuple[tuple[str, StringMatch], ...]:
         found = []
@@ -338,6 +361,9 @@ class IstioReader:
                 add=tuple(child.labels("add").items()),
                 remove=child.texts("remove"),
             )
+            for header in (*(key for key, _ in found.set), *(key for key, _ in found.add), *found.remove):
+                if header.startswith(":") and header != ":authority":
+                    child.fail("", f"changes {header!r}, which is not a header", "Use rewrite.")
             child.finish()
             return found
 
@@ -357,6 +383,15 @@ class IstioReader:
             ignore_previous_hosts=field.optional_boolean("retryIgnorePreviousHosts"),
             backoff=field.duration("backoff"),
         )
+        if not retries.attempts and (
+            retries.retry_on or retries.per_try_timeout or retries.remote_localities
+        ):
+            field.fail("attempts", "is 0, which turns retrying off, beside settings for it", "Set attempts.")
+        for condition in retries.retry_on.split(",") if retries.retry_on else ():
+            if condition not in _RETRY_ON and not condition.isdigit():
+                field.fail(
+                    "retryOn", f"has {condition!r}", f"It can be {', '.join(_RETRY_ON)}, or a status code."
+                )
         field.finish()
         return retries
 

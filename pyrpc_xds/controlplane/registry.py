@@ -128,6 +128,7 @@ class Health(IntEnum):
     """Health of an endpoint, numbered as ``envoy.config.core.v3.HealthStatus``."""
 
     UNKNOWN = 0
+    HEALTHY = 1
     UNHEALTHY = 2
 
 
@@ -241,7 +242,7 @@ class Mesh:
         self._pods = {(pod.meta.namespace, pod.meta.name): pod for pod in inputs.pods}
         self._pods_by_ip: dict[str, list[Pod]] = defaultdict(list)
         for pod in inputs.pods:
-            if pod.ip:
+            if pod.ip and pod.ready and not pod.finished:
                 self._pods_by_ip[pod.ip].append(pod)
         self.services: list[MeshService] = []
         self._endpoints: dict[tuple[str, str], list[MeshEndpoint]] = defaultdict(list)
@@ -307,7 +308,7 @@ class Mesh:
                 # An endpoint that is not ready and not known to stay is on its way out.
                 if not address.ready and address.terminating:
                     continue
-                pod = self._pod_of(address)
+                pod = self._pod_of(address, service.meta.namespace)
                 if pod is None and address.pod is not None:
                     continue  # not there yet, or not any more: without it the labels would be wrong
                 for port in part.ports:
@@ -318,16 +319,16 @@ class Mesh:
                     )
         return list(found.values())
 
-    def _pod_of(self, address: EndpointAddress) -> Pod | None:
+    def _pod_of(self, address: EndpointAddress, namespace: str) -> Pod | None:
         if address.pod is not None:
             return self._pods.get(address.pod)
-        candidates = self._pods_by_ip.get(address.ip, [])
-        return candidates[0] if candidates else None
+        candidates = (pod for pod in self._pods_by_ip.get(address.ip, ()) if pod.meta.namespace == namespace)
+        return next(candidates, None)
 
     def _pod_endpoint(
         self, address: EndpointAddress, port_name: str, port: int, pod: Pod | None
     ) -> MeshEndpoint:
-        health = Health.UNKNOWN if address.ready else Health.UNHEALTHY
+        health = Health.HEALTHY if address.ready else Health.UNHEALTHY
         if pod is None:
             return MeshEndpoint(
                 address.ip, port, port_name, labels=self._augment(NO_LABELS, "", ""), health=health

@@ -37,7 +37,6 @@ class Meta:
     labels: Labels = field(default_factory=_no_labels)
     annotations: Labels = field(default_factory=_no_labels)
     created: str = ""
-    api_version: str = ""
     where: str = field(default="", compare=False)
 
     @property
@@ -194,7 +193,7 @@ class WorkloadEntry:
 
 
 class MatchKind(Enum):
-    """How a StringMatch compares. PRESENT is Istio's empty match, and its regex ``*``."""
+    """How a StringMatch compares. PRESENT is Istio's empty match."""
 
     EXACT = "exact"
     PREFIX = "prefix"

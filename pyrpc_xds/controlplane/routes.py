@@ -50,9 +50,9 @@ from .retries import retry_policy
 from .wire import (
     NO_TIMEOUT,
     append_encoded,
+    filter_metadata,
     header_options,
     is_internal_header,
-    istio_metadata,
     packed,
     percent_of_million,
     runtime_percent,
@@ -271,12 +271,11 @@ def _route(
     port: int,
 ) -> Route:
     name = f"{route.name}.{match.name}" if match is not None and match.name else route.name
-    kind = "virtual-service"
-    path = f"/apis/networking.istio.io/{owner.meta.api_version}/namespaces/{owner.meta.namespace}/{kind}"
+    path = f"/apis/networking.istio.io/v1/namespaces/{owner.meta.namespace}/virtual-service"
     built = Route(
         name=name,
         match=route_match(match),
-        metadata=istio_metadata({"config": f"{path}/{owner.meta.name}"}),
+        metadata=filter_metadata({"istio": {"config": f"{path}/{owner.meta.name}"}}),
         stat_prefix=match.stat_prefix if match is not None else "",
     )
     authority = ""
@@ -385,6 +384,7 @@ def _mirror(scope: Scope, mirror: Mirror, port: int) -> RouteActionRequestMirror
         cluster=destination_cluster(scope, mirror.destination, port),
         runtime_fraction=runtime_percent(share),
         trace_sampled=False,
+        disable_shadow_host_suffix_append=True,
     )
 
 

@@ -69,10 +69,14 @@ def socket_address(address: str, port: int) -> Address:
     return Address(socket_address=SocketAddress(address=address, port_value=port))
 
 
-def istio_metadata(values: Mapping[str, str]) -> Metadata:
-    """Filter metadata under the key ``istio``."""
-    fields = {key: Value(string_value=value) for key, value in values.items()}
-    return Metadata(filter_metadata={"istio": Struct(fields=fields)})
+def filter_metadata(values: Mapping[str, Mapping[str, str]]) -> Metadata:
+    """Filter metadata: strings, by the name of the filter and a key."""
+    return Metadata(
+        filter_metadata={
+            name: Struct(fields={key: Value(string_value=value) for key, value in fields.items()})
+            for name, fields in values.items()
+        }
+    )
 
 
 def string_matcher(match: StringMatch) -> StringMatcher | None:

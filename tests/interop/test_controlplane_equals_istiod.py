@@ -28,7 +28,7 @@ _NOT_COMPARED = """
 - order of the endpoints within a locality, of the virtual hosts within a route configuration, and of
   headers with the same sort key: istiod takes them from Go maps, so its own order differs from run to run.
 """
-SETTLE_SECONDS = 1.0
+SETTLE_SECONDS = 6.0
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def istiod() -> Iterator[IstiodProcess]:
         yield process
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def plane() -> Iterator[ControlPlane]:
     with ControlPlane() as running:
         yield running

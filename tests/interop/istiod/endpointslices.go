@@ -61,6 +61,23 @@ func deriveEndpointSlices(objects []object) []object {
 	return derived
 }
 
+// makePodsReady stands in for the kubelet: a pod that has an address and says nothing else is running and
+// ready. Without that istiod would not know whose address it is.
+func makePodsReady(objects []object) {
+	for _, item := range objects {
+		pod, ok := item.kube.(*corev1.Pod)
+		if !ok || pod.Status.PodIP == "" {
+			continue
+		}
+		if pod.Status.Phase == "" {
+			pod.Status.Phase = corev1.PodRunning
+		}
+		if !slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == corev1.PodReady }) {
+			pod.Status.Conditions = append(pod.Status.Conditions, corev1.PodCondition{Type: corev1.PodReady, Status: corev1.ConditionTrue})
+		}
+	}
+}
+
 func emptySlice(service *corev1.Service, name, ip string) *discoveryv1.EndpointSlice {
 	family := discoveryv1.AddressTypeIPv4
 	if strings.Contains(ip, ":") {

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"sort"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
+	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -65,6 +67,7 @@ func (w *world) replace(text string) (changes, error) {
 	if err != nil {
 		return done, err
 	}
+	makePodsReady(objects)
 	objects = append(objects, deriveEndpointSlices(objects)...)
 	next := make(map[string]object, len(objects))
 	for _, item := range objects {
@@ -82,8 +85,17 @@ func (w *world) replace(text string) (changes, error) {
 		}
 		done.Deleted++
 	}
+	// istiod looks a pod up once, when it takes a slice in: pods and nodes have to be there before.
+	sort.SliceStable(objects, func(i, j int) bool { return !isSlice(objects[i]) && isSlice(objects[j]) })
 	order := make([]string, 0, len(objects))
+	waited := false
 	for _, item := range objects {
+		if isSlice(item) && !waited {
+			waited = true
+			if err := w.settle(); err != nil {
+				return done, err
+			}
+		}
 		order = append(order, item.key)
 		old, exists := w.held[item.key]
 		switch {
@@ -102,6 +114,11 @@ func (w *world) replace(text string) (changes, error) {
 	}
 	w.held, w.order = next, order
 	return done, w.settle()
+}
+
+func isSlice(item object) bool {
+	_, yes := item.kube.(*discoveryv1.EndpointSlice)
+	return yes
 }
 
 func same(a, b object) bool {
