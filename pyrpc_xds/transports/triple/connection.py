@@ -208,6 +208,15 @@ class Connection:
         for loop, connection in loops.items():
             _in_loop(loop, connection.close)
 
+    def after_fork(self) -> list[Any]:
+        """In a forked child: start without channels; returns the parent's."""
+        old = [self._channel, self.calls, self.loops]
+        self._channel = None
+        self.calls, self.loops, self.state = {}, {}, _never_opened
+        # The parent's threads may have held them.
+        self._lock, self._connecting = threading.Lock(), threading.Lock()
+        return old
+
     async def aclose(self) -> None:
         """As :meth:`close`; what is on the running loop is closed when this returns."""
         with self._lock:
@@ -294,6 +303,24 @@ def _in_loop(loop: asyncio.AbstractEventLoop, action: Callable[[], None]) -> Non
         pass  # the loop is closed, and with it everything that ran on it
 
 
+_connectors: weakref.WeakSet[TripleConnector] = weakref.WeakSet()
+_parents: list[Any] = []
+
+
+def _after_fork() -> None:
+    """In a forked child: channels belong to the parent's threads and sockets; the child opens its own.
+
+    The parent's are kept, unused, for good: closing one here could wait for a lock that a thread held which
+    the child does not have.
+    """
+    for connector in list(_connectors):
+        _parents.extend([connection.after_fork() for connection in list(connector._connections)])
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 def _multicallable(channel: Any, key: tuple[Any, ...]) -> Any:
     kind, path, serializer, deserializer, registered = key
     return getattr(channel, kind)(path, serializer, deserializer, _registered_method=registered)
@@ -308,7 +335,7 @@ class TripleConnector:
     :param compression: of what is sent, unless a call says otherwise.
     """
 
-    __slots__ = ("_connections", "compression", "key", "options", "single_threaded")
+    __slots__ = ("__weakref__", "_connections", "compression", "key", "options", "single_threaded")
 
     def __init__(self, target: str, options: Options, compression: grpc.Compression | None) -> None:
         self.key: tuple[Any, ...] = ("triple", target, options, compression)
@@ -319,6 +346,7 @@ class TripleConnector:
             name == single for name, _ in options
         )
         self._connections: weakref.WeakSet[Connection] = weakref.WeakSet()
+        _connectors.add(self)
 
     def connect(self, address: str) -> Connection:
         """The connection for an address; opened at its first call."""
