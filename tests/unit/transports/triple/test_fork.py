@@ -33,13 +33,20 @@ mesh = FakeMesh("127.0.0.1:" + sys.argv[2])
 channel = TripleTransport(mesh).channel("xds:///any:80")
 peer = channel.unary_unary("/any.Service/Peer")
 before = peer(b"", timeout=10).decode()
+# As if other threads were opening a channel and connecting it, which the child will not have.
+connection = mesh.routers[0].endpoints["127.0.0.1:" + sys.argv[2]].connection
+locks = connection._lock, connection._connecting
+for lock in locks:
+    lock.acquire()
 read, write = os.pipe()
 child = os.fork()
 if child == 0:
     try:
-        os.write(write, peer(b"", timeout=10))
+        os.write(write, peer(b"", timeout=5))
     finally:
         os._exit(0)
+for lock in locks:
+    lock.release()
 os.waitpid(child, 0)
 print(before, os.read(read, 100).decode(), peer(b"", timeout=10).decode())
 """
