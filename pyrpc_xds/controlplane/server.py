@@ -118,8 +118,10 @@ class AdsServer:
             streams = list(self._streams.values())
         for stream in streams:
             stream.end()
-        if self._server is not None:
-            self._server.stop(grace).wait(grace + 1.0)
+        # grpcio frees its descriptors with the object, so nothing here may keep it.
+        server, self._server = self._server, None
+        if server is not None:
+            server.stop(grace).wait(grace + 1.0)
         if self._executor is not None:
             self._executor.shutdown(wait=True, cancel_futures=True)
 
