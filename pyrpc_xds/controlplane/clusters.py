@@ -26,8 +26,8 @@ from .envoy import (
     UpstreamTlsContext,
 )
 from .names import NodeView, parse_cluster_name
+from .policies import ConsistentHash, TrafficPolicy
 from .registry import Mesh
-from .resources import ConsistentHash, TrafficPolicy
 from .wire import ads, append_encoded, packed
 
 _DEFAULT_RING_SIZE = 1024

@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, missing_extra
+from .destination_rules import read_destination_rule
 from .fields import Fields
-from .istio import IstioReader
 from .kubernetes import read_endpoint_slice, read_endpoints, read_node, read_pod, read_service
+from .meta import Meta
 from .names import CLUSTER_DOMAIN
-from .resources import Meta, Resource
+from .resources import Resource
+from .service_entries import read_service_entry, read_workload_entry
+from .virtual_services import read_virtual_service
 
 MAX_FILE_BYTES = 64 * 1024 * 1024
 _SUFFIXES = (".yaml", ".yml")
@@ -55,17 +58,17 @@ class _Collector:
         self.failed: set[tuple[str, str, str]] = set()
         self.broken: set[str] = set()
         self._places: dict[tuple[str, str, str], str] = {}
-        istio = IstioReader(domain, self.notes)
+        self._domain = domain
         self._readers: dict[tuple[str, str], Read] = {
             ("", "Service"): read_service,
             ("", "Pod"): read_pod,
             ("", "Node"): read_node,
             ("", "Endpoints"): read_endpoints,
             ("discovery.k8s.io", "EndpointSlice"): read_endpoint_slice,
-            ("networking.istio.io", "ServiceEntry"): istio.service_entry,
-            ("networking.istio.io", "WorkloadEntry"): istio.workload_entry,
-            ("networking.istio.io", "VirtualService"): istio.virtual_service,
-            ("networking.istio.io", "DestinationRule"): istio.destination_rule,
+            ("networking.istio.io", "ServiceEntry"): read_service_entry,
+            ("networking.istio.io", "WorkloadEntry"): read_workload_entry,
+            ("networking.istio.io", "VirtualService"): read_virtual_service,
+            ("networking.istio.io", "DestinationRule"): read_destination_rule,
         }
 
     def add_text(self, text: str, source: str) -> None:
@@ -119,7 +122,8 @@ class _Collector:
             return
         key = (kind, namespace, name)
         try:
-            fields, metadata = Fields(document, where), Fields(document["metadata"], where, "metadata")
+            fields = Fields(document, where, domain=self._domain, notes=self.notes)
+            metadata = fields.child("metadata")
             if key in self._places:
                 raise ConfigError(
                     f"the same object is in {self._places[key]}",

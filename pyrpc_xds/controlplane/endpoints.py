@@ -11,8 +11,10 @@ from functools import lru_cache
 
 from .clusters import merge_subset_policy, port_policy
 from .envoy import ClusterLoadAssignment, Endpoint, HealthStatus, LbEndpoint, Locality, LocalityLbEndpoints
+from .mesh_endpoints import Health, MeshEndpoint
 from .names import NodeView, is_ip, parse_cluster_name
-from .registry import Health, MergedRule, Mesh, MeshEndpoint, MeshService
+from .registry import Mesh, MeshService
+from .rules import MergedRule
 from .wire import append_encoded, filter_metadata, socket_address
 
 _LB_ENDPOINTS = 2  # number of the field in LocalityLbEndpoints

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, NoReturn
 
 from ..errors import ConfigError
+from .names import CLUSTER_DOMAIN
 
 # Go's duration syntax, as Istio's API takes it: "1.5s", "100ms", "1h30m".
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(h|ms|m|us|µs|ns|s)")
@@ -33,14 +34,26 @@ class Fields:
     :param value: the mapping as YAML gave it; anything else is an error.
     :param where: file, document and object, for messages.
     :param path: the mapping's own field path, ``spec.http[0]``.
+    :param domain: the cluster's domain, with which short host names are completed.
+    :param notes: where to put what is valid but has no effect.
 
     Every getter raises :class:`~pyrpc_xds.errors.ConfigError`. :meth:`finish` refuses the fields that
     nobody asked for, so that a misspelt one is an error and not silence.
     """
 
-    def __init__(self, value: object, where: str, path: str = "") -> None:
+    def __init__(
+        self,
+        value: object,
+        where: str,
+        path: str = "",
+        *,
+        domain: str = CLUSTER_DOMAIN,
+        notes: list[str] | None = None,
+    ) -> None:
         self.where = where
         self.path = path
+        self.domain = domain
+        self._notes = [] if notes is None else notes
         if value is None:
             value = {}
         if not isinstance(value, dict):
@@ -54,6 +67,20 @@ class Fields:
 
     def _field(self, name: str) -> str:
         return ".".join(part for part in (self.path, name) if part) or "the document"
+
+    def _inner(self, value: object, path: str) -> Fields:
+        return Fields(value, self.where, path, domain=self.domain, notes=self._notes)
+
+    def note(self, text: str) -> None:
+        """Write down what a user should know although nothing is wrong."""
+        self._notes.append(f"{self.where}: {text}")
+
+    def no_effect(self, *names: str) -> None:
+        """Mark fields as known, and note of those that are there that they do nothing here."""
+        for name in names:
+            if self.has(name):
+                self.note(f"{self._field(name)} has no effect on proxyless nodes")
+        self.ignore(*names)
 
     def has(self, name: str) -> bool:
         """Whether the field is there and not null."""
@@ -169,7 +196,7 @@ class Fields:
 
     def child(self, name: str) -> Fields:
         """The mapping under ``name``; absent is empty."""
-        return Fields(self.raw(name), self.where, self._field(name))
+        return self._inner(self.raw(name), self._field(name))
 
     def optional_child(self, name: str) -> Fields | None:
         """The mapping under ``name``, or None where it is absent. An empty mapping is there."""
@@ -178,7 +205,7 @@ class Fields:
     def children(self, name: str) -> Iterator[Fields]:
         """The mappings of the list under ``name``."""
         for index, value in enumerate(self.items(name)):
-            yield Fields(value, self.where, f"{self._field(name)}[{index}]")
+            yield self._inner(value, f"{self._field(name)}[{index}]")
 
     def entries(self, name: str) -> Iterator[tuple[str, Fields]]:
         """The mappings of the mapping under ``name``, by key."""

@@ -13,8 +13,9 @@ from .envoy import (
     RouteActionHashPolicyQueryParameter,
 )
 from .names import NodeView
+from .policies import ConsistentHash, HashKey, TrafficPolicy
 from .registry import Mesh, MeshService, Scope
-from .resources import ConsistentHash, Destination, HashKey, TrafficPolicy
+from .resources import Destination
 
 
 def service_hash(mesh: Mesh, node: NodeView, service: MeshService, port: int) -> ConsistentHash | None:

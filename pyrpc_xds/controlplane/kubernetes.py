@@ -11,12 +11,12 @@ import re
 from types import MappingProxyType
 
 from .fields import MAX_PORT, Fields
+from .meta import Meta
 from .resources import (
     EndpointAddress,
     EndpointPort,
     Endpoints,
     EndpointSlice,
-    Meta,
     Node,
     Pod,
     Service,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ConfigError
-from .resources import NO_LABELS, Labels
+from .meta import NO_LABELS, Labels
 
 CLUSTER_DOMAIN = "cluster.local"
 INBOUND_PREFIX = "xds.istio.io/grpc/lds/inbound/"

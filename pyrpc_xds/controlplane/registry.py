@@ -10,31 +10,29 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from enum import Enum, IntEnum
 
-from .names import CLUSTER_DOMAIN, UNSPECIFIED_ADDRESS, is_ip, is_wildcard, service_host, wildcard_matches
+from .mesh_endpoints import Health, MeshEndpoint
+from .meta import NO_LABELS, Labels
+from .names import CLUSTER_DOMAIN, UNSPECIFIED_ADDRESS, is_ip, service_host
+from .policies import DestinationRule
+from .protocols import Protocol, parse_protocol, port_protocol
 from .resources import (
-    NO_LABELS,
-    DestinationRule,
     EndpointAddress,
+    EndpointPort,
     Endpoints,
     EndpointSlice,
-    Labels,
     Node,
     Pod,
     Resolution,
     Resource,
     Service,
     ServiceEntry,
-    ServicePort,
-    Subset,
-    TrafficPolicy,
     VirtualService,
     Workload,
     WorkloadEntry,
 )
+from .rules import MergedRule, RuleIndex, exported, selects
 
-ROOT_NAMESPACE = "istio-system"
 _LOCALITY_LABEL = "istio-locality"
 _REGION, _ZONE = "topology.kubernetes.io/region", "topology.kubernetes.io/zone"
 _SUBZONE, _CLUSTER, _HOSTNAME = (
@@ -42,55 +40,7 @@ _SUBZONE, _CLUSTER, _HOSTNAME = (
     "topology.istio.io/cluster",
     "kubernetes.io/hostname",
 )
-_CANONICAL_NAME = ("service.istio.io/canonical-name", "app.kubernetes.io/name", "app")
-_CANONICAL_REVISION = ("service.istio.io/canonical-revision", "app.kubernetes.io/version", "version")
-# Ports on which the server speaks first: looking at the bytes would wait for ever, so they are TCP.
-_SERVER_FIRST_PORTS = {25, 53, 3306, 27017}
-_APP_PROTOCOLS = {"kubernetes.io/h2c": "HTTP2", "kubernetes.io/ws": "HTTP", "kubernetes.io/wss": "HTTPS"}
 _EXPORT_ANNOTATION = "networking.istio.io/exportTo"
-
-
-class Protocol(Enum):
-    """What a port speaks. UNKNOWN is a port whose name says nothing: routed as HTTP."""
-
-    HTTP = "http"
-    HTTP2 = "http2"
-    GRPC = "grpc"
-    GRPC_WEB = "grpc-web"
-    HTTPS = "https"
-    TCP = "tcp"
-    TLS = "tls"
-    UDP = "udp"
-    MONGO = "mongo"
-    REDIS = "redis"
-    MYSQL = "mysql"
-    UNKNOWN = "unknown"
-
-    @property
-    def routed(self) -> bool:
-        """Whether http routes apply to the port."""
-        return self in {Protocol.HTTP, Protocol.HTTP2, Protocol.GRPC, Protocol.GRPC_WEB, Protocol.UNKNOWN}
-
-
-def parse_protocol(text: str) -> Protocol:
-    """The protocol that ``text`` names, in any case; UNKNOWN for anything else."""
-    try:
-        return Protocol(text.lower())
-    except ValueError:
-        return Protocol.UNKNOWN
-
-
-def port_protocol(port: ServicePort) -> Protocol:
-    """What a Service's port speaks: its appProtocol, or the part of its name before the first dash."""
-    if port.protocol == "UDP":
-        return Protocol.UDP
-    text = port.name if port.app_protocol is None else port.app_protocol
-    if port.app_protocol is not None:
-        text = _APP_PROTOCOLS.get(text, text)
-    if text.lower().startswith("grpc-web"):
-        return Protocol.GRPC_WEB
-    found = parse_protocol(text.partition("-")[0])
-    return Protocol.TCP if found is Protocol.UNKNOWN and port.port in _SERVER_FIRST_PORTS else found
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,67 +72,6 @@ class MeshService:
     def port(self, number: int) -> MeshPort | None:
         """The port of that number."""
         return next((port for port in self.ports if port.number == number), None)
-
-
-class Health(IntEnum):
-    """Health of an endpoint, numbered as ``envoy.config.core.v3.HealthStatus``."""
-
-    UNKNOWN = 0
-    HEALTHY = 1
-    UNHEALTHY = 2
-
-
-@dataclass(frozen=True, slots=True)
-class MeshEndpoint:
-    """One address and port that serves a named port of a service."""
-
-    address: str
-    port: int
-    port_name: str
-    labels: tuple[tuple[str, str], ...] = ()
-    locality: str = ""
-    weight: int = 1
-    workload: str = ""
-    namespace: str = ""
-    health: Health = Health.UNKNOWN
-    tls_mode: str = ""
-    node_name: str = ""
-
-    def has_labels(self, wanted: Labels) -> bool:
-        """Whether all of ``wanted`` are among the endpoint's labels."""
-        if not wanted:
-            return True
-        mine = dict(self.labels)
-        return all(mine.get(key) == value for key, value in wanted.items())
-
-    def canonical(self) -> tuple[str, str]:
-        """Canonical service name and revision, as telemetry names the workload."""
-        mine = dict(self.labels)
-        name = next((mine[key] for key in _CANONICAL_NAME if key in mine), self.workload)
-        revision = next((mine[key] for key in _CANONICAL_REVISION if key in mine), "")
-        return name, "" if revision == "latest" else revision
-
-
-@dataclass(frozen=True, slots=True)
-class MergedRule:
-    """The DestinationRules of one host in one namespace, as one."""
-
-    policy: TrafficPolicy | None
-    subsets: tuple[Subset, ...]
-    export_to: tuple[str, ...] = ()
-    workload_selector: Labels | None = None
-
-    def subset(self, name: str) -> Subset | None:
-        """The subset of that name."""
-        return next((subset for subset in self.subsets if subset.name == name), None)
-
-
-def exported(export_to: Iterable[str], owner: str, namespace: str) -> bool:
-    """Whether something of namespace ``owner`` with these ``exportTo`` is visible in ``namespace``."""
-    values = tuple(export_to)
-    if not values or "*" in values:
-        return True
-    return "~" not in values and (("." in values and owner == namespace) or namespace in values)
 
 
 @dataclass(slots=True)
@@ -253,7 +142,7 @@ class Mesh:
             for service in inputs.virtual_services
             if service.hosts and (not service.gateways or "mesh" in service.gateways)
         )
-        self._rules = _RuleIndex(inputs.destination_rules)
+        self._rules = RuleIndex(inputs.destination_rules)
         self._scopes: dict[str, Scope] = {}
 
     # --- services and endpoints ---------------------------------------------------------------------------
@@ -393,7 +282,7 @@ class Mesh:
         for entry in inputs.workload_entries:
             if entry.meta.namespace != service.meta.namespace or not is_ip(entry.workload.address):
                 continue
-            if not _selects(service.selector, entry.workload.labels):
+            if not selects(service.selector, entry.workload.labels):
                 continue
             for port in service.ports:
                 target = entry.workload.ports.get(port.name)
@@ -436,7 +325,7 @@ class Mesh:
             workloads = [(f"{entry.meta.name}-{index}", item) for index, item in enumerate(entry.endpoints)]
         else:
             for candidate in inputs.workload_entries:
-                if candidate.meta.namespace == namespace and _selects(
+                if candidate.meta.namespace == namespace and selects(
                     entry.workload_selector, candidate.workload.labels
                 ):
                     workloads.append((candidate.meta.name, candidate.workload))
@@ -448,7 +337,7 @@ class Mesh:
         if entry.workload_selector is not None:
             for pod in inputs.pods:
                 usable = pod.meta.namespace == namespace and pod.ip and pod.ready and not pod.finished
-                if usable and _selects(entry.workload_selector, pod.meta.labels):
+                if usable and selects(entry.workload_selector, pod.meta.labels):
                     address = EndpointAddress(pod.ip, pod=(namespace, pod.meta.name))
                     for port in entry.ports:
                         number = port.target_port or port.number
@@ -479,7 +368,7 @@ class Mesh:
 
     def rule(self, namespace: str, labels: Labels, service: MeshService) -> MergedRule | None:
         """The DestinationRule that a node of ``namespace`` with ``labels`` uses for a service."""
-        return self._rules.find(namespace, labels, service)
+        return self._rules.find(namespace, labels, service.host, service.namespace)
 
 
 def _annotated_export(annotations: Labels) -> tuple[str, ...]:
@@ -487,21 +376,15 @@ def _annotated_export(annotations: Labels) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",")) if text else ()
 
 
-def _selects(selector: Labels, labels: Labels) -> bool:
-    return all(labels.get(key) == value for key, value in selector.items())
-
-
 def _slices_of_pods(service: Service, pods: Iterable[Pod]) -> list[EndpointSlice]:
     """What a cluster's controller makes of a selector: one slice for each pod found."""
-    from .resources import EndpointPort
-
     if not service.selector:
         return []
     found = []
     for pod in pods:
         if pod.meta.namespace != service.meta.namespace or not pod.ip or pod.finished:
             continue
-        if not _selects(service.selector, pod.meta.labels):
+        if not selects(service.selector, pod.meta.labels):
             continue
         ports = []
         for port in service.ports:
@@ -514,57 +397,6 @@ def _slices_of_pods(service: Service, pods: Iterable[Pod]) -> list[EndpointSlice
         )
         found.append(EndpointSlice(pod.meta, service.meta.name, (address,), tuple(ports)))
     return found
-
-
-class _RuleIndex:
-    """DestinationRules by namespace and host. Rules for one host in one namespace are one rule."""
-
-    def __init__(self, rules: Iterable[DestinationRule]) -> None:
-        # Rules that select workloads come first: they are the more specific ones.
-        ordered = sorted(rules, key=lambda rule: rule.workload_selector is None)
-        self._by_namespace: dict[str, dict[str, list[MergedRule]]] = defaultdict(lambda: defaultdict(list))
-        for rule in ordered:
-            merged = self._by_namespace[rule.meta.namespace][rule.host.lower()]
-            export = (".",) if rule.workload_selector is not None else rule.export_to
-            for index, known in enumerate(merged):
-                if known.workload_selector == rule.workload_selector and sorted(known.export_to) == sorted(
-                    export
-                ):
-                    names = {subset.name for subset in known.subsets}
-                    added = tuple(subset for subset in rule.subsets if subset.name not in names)
-                    policy = known.policy if known.policy is not None else rule.policy
-                    merged[index] = MergedRule(
-                        policy, known.subsets + added, known.export_to, known.workload_selector
-                    )
-                    break
-            else:
-                merged.append(MergedRule(rule.policy, rule.subsets, export, rule.workload_selector))
-
-    def find(self, namespace: str, labels: Labels, service: MeshService) -> MergedRule | None:
-        """The rule for ``service``: of the node's namespace, the service's, or the root namespace."""
-        for owner in dict.fromkeys((namespace, service.namespace, ROOT_NAMESPACE)):
-            candidates = self._most_specific(owner, service.host, namespace)
-            for rule in candidates:
-                if rule.workload_selector is not None and _selects(rule.workload_selector, labels):
-                    return rule
-            for rule in candidates:
-                if rule.workload_selector is None:
-                    return rule
-        return None
-
-    def _most_specific(self, owner: str, host: str, namespace: str) -> list[MergedRule]:
-        hosts = self._by_namespace.get(owner)
-        if not hosts:
-            return []
-        host = host.lower()
-        names = [host] if host in hosts else []
-        wildcards = (name for name in hosts if is_wildcard(name) and wildcard_matches(name, host))
-        names.extend(sorted(wildcards, key=len, reverse=True))
-        for name in names:
-            visible = [rule for rule in hosts[name] if exported(rule.export_to, owner, namespace)]
-            if visible:
-                return visible
-        return []
 
 
 class Scope:

@@ -13,37 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
-from types import MappingProxyType
 
-Labels = Mapping[str, str]
-NO_LABELS: Labels = MappingProxyType({})
-
-
-def _no_labels() -> Labels:
-    return NO_LABELS
-
-
-def _no_ports() -> Mapping[str, int]:
-    return MappingProxyType({})
-
-
-@dataclass(frozen=True, slots=True)
-class Meta:
-    """``metadata`` of an object, and where its document stands (``where``, for messages)."""
-
-    kind: str
-    namespace: str
-    name: str
-    labels: Labels = field(default_factory=_no_labels)
-    annotations: Labels = field(default_factory=_no_labels)
-    created: str = ""
-    where: str = field(default="", compare=False)
-
-    @property
-    def key(self) -> tuple[str, str, str]:
-        """What makes an object the same one in a later version: kind, namespace, name."""
-        return (self.kind, self.namespace, self.name)
-
+from .meta import Labels, Meta, no_labels, no_ports
+from .policies import DestinationRule
 
 # --- Kubernetes -------------------------------------------------------------------------------------
 
@@ -67,7 +39,7 @@ class Service:
     ports: tuple[ServicePort, ...] = ()
     cluster_ips: tuple[str, ...] = ()
     headless: bool = False
-    selector: Labels = field(default_factory=_no_labels)
+    selector: Labels = field(default_factory=no_labels)
     external_name: str = ""
     publish_not_ready_addresses: bool = False
     node_local: bool = False
@@ -82,7 +54,7 @@ class Pod:
     ready: bool = True
     finished: bool = False
     node_name: str = ""
-    container_ports: Mapping[str, int] = field(default_factory=_no_ports)
+    container_ports: Mapping[str, int] = field(default_factory=no_ports)
     workload_name: str = ""
 
 
@@ -148,8 +120,8 @@ class Workload:
     """One endpoint of a ServiceEntry, or the spec of a WorkloadEntry."""
 
     address: str
-    ports: Mapping[str, int] = field(default_factory=_no_ports)
-    labels: Labels = field(default_factory=_no_labels)
+    ports: Mapping[str, int] = field(default_factory=no_ports)
+    labels: Labels = field(default_factory=no_labels)
     weight: int = 0
     locality: str = ""
     service_account: str = ""
@@ -223,7 +195,7 @@ class HttpMatch:
     without_headers: tuple[tuple[str, StringMatch], ...] = ()
     query_params: tuple[tuple[str, StringMatch], ...] = ()
     port: int = 0
-    source_labels: Labels = field(default_factory=_no_labels)
+    source_labels: Labels = field(default_factory=no_labels)
     source_namespace: str = ""
     gateways: tuple[str, ...] = ()
     stat_prefix: str = ""
@@ -383,68 +355,6 @@ class VirtualService:
     http: tuple[HttpRoute, ...] = ()
     gateways: tuple[str, ...] = ()
     export_to: tuple[str, ...] = ()
-
-
-class HashKey(Enum):
-    """What a consistent hash is taken of."""
-
-    HEADER = "httpHeaderName"
-    COOKIE = "httpCookie"
-    SOURCE_IP = "useSourceIp"
-    QUERY = "httpQueryParameterName"
-
-
-@dataclass(frozen=True, slots=True)
-class ConsistentHash:
-    """``loadBalancer.consistentHash``. ``table`` is (``ringHash`` or ``maglev``, size), where given."""
-
-    key: HashKey | None = None
-    name: str = ""
-    cookie_path: str = ""
-    cookie_ttl: timedelta | None = None
-    minimum_ring_size: int = 0
-    table: tuple[str, int] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class LoadBalancer:
-    """``loadBalancer`` of a traffic policy."""
-
-    simple: str = "UNSPECIFIED"
-    consistent_hash: ConsistentHash | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TrafficPolicy:
-    """The parts of a traffic policy that reach a proxyless node. None means not given."""
-
-    load_balancer: LoadBalancer | None = None
-    http2_max_requests: int | None = None
-    connection_pool: bool = False
-    tls_mode: str | None = None
-    min_health_percent: int = 0
-    ports: tuple[tuple[int, TrafficPolicy], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Subset:
-    """A named selection of a host's endpoints."""
-
-    name: str
-    labels: Labels = field(default_factory=_no_labels)
-    policy: TrafficPolicy | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class DestinationRule:
-    """An Istio DestinationRule; the host is fully qualified."""
-
-    meta: Meta
-    host: str
-    policy: TrafficPolicy | None = None
-    subsets: tuple[Subset, ...] = ()
-    export_to: tuple[str, ...] = ()
-    workload_selector: Labels | None = None
 
 
 Resource = (
