@@ -39,6 +39,9 @@ cdef class Scanner:
     @cython.locals(end=Py_ssize_t, pos=Py_ssize_t)
     cpdef whole(self, bytes frame, Py_ssize_t start, object schemas)
 
+    @cython.locals(end=Py_ssize_t)
+    cpdef bint frame(self, bytes data, object schemas) except -1
+
     @cython.locals(kept=Py_ssize_t, end=Py_ssize_t, pos=Py_ssize_t)
     cpdef Py_ssize_t feed(self, bytes piece, object schemas) except? -2
 

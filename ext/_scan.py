@@ -125,6 +125,18 @@ class Scanner:
         if pos != end:
             raise ScanError("bytes after the message", pos - start)
 
+    def frame(self, data, schemas):
+        """Scan ``data`` where it is exactly one frame, its four bytes of length included.
+
+        :returns: whether it is; where not, nothing has been scanned.
+        :raises ScanError: see :meth:`whole`.
+        """
+        end = len(data)
+        if end <= 4 or self._i32(data, 0) != end - 4:
+            return False
+        self.whole(data, 4, schemas)
+        return True
+
     def feed(self, piece, schemas):
         """Take the next piece of a message whose length is not announced.
 

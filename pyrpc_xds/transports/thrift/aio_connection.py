@@ -50,8 +50,7 @@ class AioConnection(asyncio.Protocol):
             self.abort()
             return
         try:
-            self.inbox.feed(data)
-            message = self.inbox.next(self._schemas)
+            message = self.inbox.take(data, self._schemas)
         except ThriftProtocolError as error:
             self._finish(error)
             self.abort()

@@ -53,12 +53,12 @@ class _Peer(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         try:
-            began = self.intake.busy
-            self.intake.feed(data)
             if self.task is not None:
+                self.intake.feed(data)
                 self.transport.pause_reading()
                 return
-            message = self.intake.next()
+            began = self.intake.busy
+            message = self.intake.take(data)
         except ThriftProtocolError as error:
             self.refuse(error)
             return

@@ -31,22 +31,26 @@ class NotSent(OSError):
 class Connection:
     """An open connection. Owned by one call at a time; closed on any doubt about where messages begin.
 
+    :ivar in_step: nothing has come after the last answer.
     :ivar since: :func:`time.monotonic` of becoming idle.
     """
 
-    __slots__ = ("_poller", "_sock", "codec", "inbox", "since")
+    __slots__ = ("_poll", "_send", "_sock", "codec", "in_step", "inbox", "since")
 
     def __init__(self, sock: socket.socket, wire: Wire, limits: Limits) -> None:
         self._sock = sock
-        self._poller = select.poll()
-        self._poller.register(sock.fileno(), _READABLE)
+        self._send = sock.send
+        poller = select.poll()
+        poller.register(sock.fileno(), _READABLE)
+        self._poll = poller.poll
         self.codec = codec_for(wire, limits)
         self.inbox = Inbox(self.codec, limits)
+        self.in_step = True
         self.since = 0.0
 
     def fresh(self) -> bool:
         """Whether an idle connection may be used: the server has not closed it, nor sent anything unasked."""
-        return not self._poller.poll(0)
+        return not self._poll(0)
 
     def exchange(
         self, request: bytes, deadline: float, schemas: Mapping[bytes, Any] | None, oneway: bool = False
@@ -59,9 +63,8 @@ class Connection:
         :raises OSError: the connection broke; ``EOFError``: the server closed it.
         :raises ThriftProtocolError: the bytes received are refused.
         """
-        sock = self._sock
         try:
-            sent = sock.send(request)
+            sent = self._send(request)
         except BlockingIOError:
             sent = 0
         except OSError as error:
@@ -71,20 +74,22 @@ class Connection:
         if oneway:
             return b"", 0
         inbox = self.inbox
-        poll = self._poller.poll
+        poll = self._poll
+        receive = self._sock.recv
         while True:
             left = deadline - monotonic()
             if left <= 0 or not poll(left * 1000):
                 raise TimeoutError("no answer in time")
             try:
-                data = sock.recv(_RECEIVE)
+                data = receive(_RECEIVE)
             except BlockingIOError:
                 continue
             if not data:
                 raise EOFError("the server closed the connection")
-            inbox.feed(data)
-            message = inbox.next(schemas)
+            message = inbox.take(data, schemas)
             if message is not None:
+                # Whatever follows the answer was not asked for: the next bytes would not be the next answer.
+                self.in_step = not inbox.pending
                 return message
 
     def _send_rest(self, request: bytes, sent: int, deadline: float) -> None:
@@ -99,11 +104,6 @@ class Connection:
                 sent += self._sock.send(view[sent:])
             except BlockingIOError:
                 continue
-
-    @property
-    def in_step(self) -> bool:
-        """Nothing follows the answer: the next bytes will be those of the next answer."""
-        return not self.inbox.pending
 
     def interrupt(self) -> None:
         """End the connection under a call that another thread is in; that thread closes it."""

@@ -34,6 +34,25 @@ class Inbox:
         """Whether bytes of a message are held: its beginning, or what came after the one returned."""
         return bool(self._buffer or self._chunks or self._piece)
 
+    def take(self, data: bytes, schemas: Mapping[bytes, Any] | None) -> tuple[bytes, int] | None:
+        """:meth:`feed` and :meth:`next` at once; quick where ``data`` is one whole message and nothing is held."""
+        if not (self._buffer or self._chunks or self._piece):
+            try:
+                if self._framed:
+                    if self.codec.scanner.frame(data, schemas):
+                        return data, 4
+                else:
+                    used = self.codec.scanner.feed(data, schemas)
+                    if used >= 0:
+                        self._piece = data[used:]
+                        return data, 0
+                    self._chunks.append(data)
+                    return None
+            except ScanError as error:
+                raise refused(error.kind, error.offset) from None
+        self.feed(data)
+        return self.next(schemas)
+
     def feed(self, data: bytes) -> None:
         """Take bytes from the peer."""
         if self._framed:

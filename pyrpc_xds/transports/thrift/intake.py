@@ -43,20 +43,25 @@ class Intake:
         """Part of a message, or a whole one not yet returned, has come."""
         return bool(self._head) or (self._inbox is not None and self._inbox.pending)
 
-    def feed(self, data: bytes) -> None:
-        """Take bytes from the client.
+    def take(self, data: bytes) -> tuple[bytes, int] | None:
+        """Take bytes from the client, and return the next message where it is whole (:meth:`Inbox.take`).
 
-        :raises ThriftProtocolError: they are of none of the forms.
+        :raises ThriftProtocolError: the bytes are refused, or are of none of the forms.
         """
         inbox = self._inbox
         if inbox is None:
             self._head += data
             wire = detect(self._head, self._limits)
             if wire is None:
-                return
+                return None
             inbox = self._begin(wire)
             data, self._head = self._head, b""
-        inbox.feed(data)
+        return inbox.take(data, self._requests)
+
+    def feed(self, data: bytes) -> None:
+        """Hold bytes until :meth:`next`; a message has been returned before."""
+        assert self._inbox is not None
+        self._inbox.feed(data)
 
     def next(self) -> tuple[bytes, int] | None:
         """See :meth:`Inbox.next`.

@@ -64,8 +64,7 @@ class Peer:
             return None
         if not data:
             raise EOFError
-        self.intake.feed(data)
-        return self.intake.next()
+        return self.intake.take(data)
 
     def wait(self, seconds: float) -> bool:
         """Whether something arrives within ``seconds``."""
