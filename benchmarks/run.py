@@ -10,7 +10,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,8 @@ from rich.table import Table
 from . import memory, mesh, push, rivals
 from .rounds import compare, ratio
 
-GROUPS = ("thrift", "triple", "matcher", "eds", "decode", "memory")
+GROUPS = ("thrift", "triple", "forms", "matcher", "eds", "decode", "memory")
+BUILDS = {"python": "uncompiled", "cython": "compiled"}
 RESULTS = mesh.ROOT / "benchmarks" / "results" / "latest.json"
 LIBRARIES = ("grpcio", "protobuf", "thriftpy2", "Cython", "xds-protos", "envoy-data-plane")
 
@@ -120,28 +121,77 @@ def compiled_modules() -> list[str]:
     return [name for name, module in loaded.items() if not str(module.__file__).endswith(".py")]
 
 
-def table(result: Result) -> Table:
+def tables(result: Result) -> Iterator[Table]:
     """The figures of one group, as a person reads them."""
-    if result.figures and all(
-        isinstance(figure, dict) and "p50_us" in figure for figure in result.figures.values()
-    ):
-        shown = Table("", title=result.title, title_justify="left")
-        for heading in ("p50 us", "p99 us", "CPU us", "p50 to bare", "middle half"):
-            shown.add_column(heading, justify="right")
-        for name, figure in result.figures.items():
-            low, high = figure["ratio_middle_half"]
-            shown.add_row(
-                f"[bold]{name}[/]" if name == rivals.OURS else name,
-                f"{figure['p50_us']:.1f}",
-                f"{figure['p99_us']:.1f}",
-                f"{figure['cpu_us']:.1f}",
-                f"{figure['ratio']:.2f}",
-                f"{low:.2f} to {high:.2f}",
-            )
-        return shown
-    shown = Table("", "", title=result.title, title_justify="left", show_header=False)
-    for name, figure in leaves(result.figures):
-        shown.add_row(name, f"{figure:,}" if isinstance(figure, int) else str(figure))
+    others = {}
+    for path, figures in nested(result.figures):
+        if is_comparison(figures):
+            yield comparison(" ".join(filter(None, [result.title, path])), figures)
+        else:
+            others[path] = figures
+    if others:
+        shown = Table("", "", title=result.title, title_justify="left", show_header=False)
+        for path, figures in others.items():
+            for name, figure in leaves(figures, path):
+                shown.add_row(name, f"{figure:,}" if isinstance(figure, int) else str(figure))
+        yield shown
+
+
+def is_comparison(figures: Any) -> bool:
+    return isinstance(figures, dict) and all(
+        isinstance(figure, dict) and "p50_us" in figure for figure in figures.values()
+    )
+
+
+def nested(figures: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """What there is below ``figures``: comparisons whole, everything else by its leaves."""
+    if isinstance(figures, dict) and not is_comparison(figures):
+        for key, value in figures.items():
+            yield from nested(value, f"{path} {key}".strip())
+    else:
+        yield path, figures
+
+
+def comparison(title: str, figures: dict[str, Any]) -> Table:
+    """The figures of :func:`.rounds.compare`."""
+    shown = Table("", title=title, title_justify="left")
+    for heading in ("p50 us", "p99 us", "CPU us", "p50 to bare", "middle half"):
+        shown.add_column(heading, justify="right")
+    for name, figure in figures.items():
+        low, high = figure["ratio_middle_half"]
+        shown.add_row(
+            f"[bold]{name}[/]" if name == rivals.OURS else name,
+            f"{figure['p50_us']:,.1f}",
+            f"{figure['p99_us']:,.1f}",
+            f"{figure['cpu_us']:,.1f}",
+            f"{figure['ratio']:.2f}",
+            f"{low:.2f} to {high:.2f}",
+        )
+    return shown
+
+
+def of_matcher() -> Result:
+    figures = importlib.import_module(".matcher", __package__).measure()
+    goals = [
+        Goal(text, float(text.rpartition("at most ")[2].replace(",", "")), seen, "")
+        for text, seen in figures.pop("goals").items()
+    ]
+    return Result("Matching and picking alone", figures, goals, {})
+
+
+def matcher_table(result: Result) -> Table:
+    """Nanoseconds a decision, by build and number of routes."""
+    builds = result.figures["builds"]
+    sizes = next(iter(next(iter(builds.values())).values()))["routes"]
+    shown = Table("ns a call", title=result.title, title_justify="left")
+    for size in sizes:
+        shown.add_column(f"{int(size):,} route{'s' * (size != '1')}", justify="right")
+    shown.add_column("last to first", justify="right")
+    for build, kinds in builds.items():
+        for kind, found in kinds.items():
+            times = (f"{figure['p50_ns']:,.0f}" for figure in found["routes"].values())
+            shown.add_row(f"{BUILDS.get(build, build)}, {kind}", *times, f"{found['flatness']:.2f}")
+    shown.add_row("one dict look-up", f"{result.figures['dict_lookup_ns']:.0f}")
     return shown
 
 
@@ -166,13 +216,14 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     """Measure the groups asked for; 1 if one of them could not be measured."""
     chosen = arguments()
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 110)
     results: dict[str, Result] = {}
     failed: dict[str, str] = {}
     measures: dict[str, Callable[[], Result]] = {
         "thrift": lambda: calls("thrift", chosen.control_plane, chosen.quick),
         "triple": lambda: calls("triple", chosen.control_plane, chosen.quick),
-        "matcher": lambda: of_module("matcher", "Matching and picking, alone"),
+        "forms": lambda: of_module("thrift", "Thrift alone:"),
+        "matcher": of_matcher,
         "eds": lambda: of_push(chosen.quick),
         "decode": lambda: of_module("eds", "Decoding the same endpoints, alone"),
         "memory": lambda: of_memory(chosen.control_plane),
@@ -183,15 +234,16 @@ def main() -> int:
         with Progress(*columns, console=console, transient=True) as progress:
             progress.add_task(f"measuring {group}", total=None)
             try:
-                results[group] = measures[group]()
+                result = results[group] = measures[group]()
             except Exception as error:
                 failed[group] = f"{type(error).__name__}: {error}"
                 console.print(f"[red]{group} could not be measured[/]: {failed[group]}\n")
                 continue
-        console.print(table(results[group]))
-        for name, reason in results[group].absent.items():
+        for shown in [matcher_table(result)] if group == "matcher" else tables(result):
+            console.print(shown)
+        for name, reason in result.absent.items():
             console.print(f"  [yellow]{name} is absent[/]: {reason}", markup=True, highlight=False)
-        for goal in results[group].goals:
+        for goal in result.goals:
             console.print(f"  {goal.text}: {goal.verdict}")
         console.print()
     chosen.json.parent.mkdir(parents=True, exist_ok=True)
