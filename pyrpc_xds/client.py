@@ -69,6 +69,8 @@ class XdsClient:
         self._callbacks: list[Callable[[], None]] = []
         self._clusters: dict[tuple[Any, ...], LiveClusters] = {}
         self._followers: dict[Router, Follower] = {}
+        # Out of the mesh, not drained yet. Changed on the driver's thread, and here once that has ended.
+        self._retired: set[LiveEndpoint] = set()
         # Reseeded in a forked child, which would otherwise choose as its parent does.
         self._rng = Rng(secrets.randbits(64))
         _clients.add(self)
@@ -134,6 +136,8 @@ class XdsClient:
         self._driver.close()
         for clusters in self._clusters.values():
             clusters.close()
+        while self._retired:
+            self._retired.pop().release(drain=False)
 
     def __enter__(self) -> Self:
         return self
@@ -203,11 +207,13 @@ class XdsClient:
     def _retire(self, endpoints: list[LiveEndpoint]) -> None:
         def drain() -> None:
             for endpoint in endpoints:
+                self._retired.discard(endpoint)
                 endpoint.release(drain=True)
 
         if not endpoints:
             return
         if self._driver.running:
+            self._retired.update(endpoints)
             self._driver.call_later(LINGER, drain)
         else:  # nothing but targets that never change: the router that had these is closed
             drain()

@@ -1,0 +1,237 @@
+"""What a call survives: control planes that die, routes that swap, endpoints that leave or are killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+import pyrpc_xds
+from examples.greeter import scenario
+from pyrpc_xds.errors import DeadlineExceeded, Unavailable
+from tests.e2e.mesh import PROTOCOLS, Load, Mesh, Protocol, environment, eventually, mesh, to
+
+
+@pytest.fixture(params=PROTOCOLS)
+def world(request: pytest.FixtureRequest) -> Iterator[Mesh]:
+    protocol: Protocol = request.param
+    with mesh(protocol) as made:
+        yield made
+
+
+def test_calls_go_on_while_the_control_plane_is_gone_and_see_its_new_rules_when_it_is_back(world: Mesh) -> None:
+    world.serve("v1"), world.serve("v2")
+    world.apply(to("v1"))
+    call = world.caller()
+    assert call() == "v1.0.0"
+    address = world.plane.address
+    world.plane.stop()
+    with Load(call) as load:
+        load.more(100)
+        assert load.seen.keys() == {"v1.0.0"}
+        world.start_control_plane(address, world.yaml(to("v2")))
+        eventually(lambda: "v2.0.0" in load.seen, 20)
+        load.more(50)
+    assert load.failures == []
+
+
+def test_a_control_plane_that_restarts_again_and_again_costs_no_call(world: Mesh) -> None:
+    world.serve("v1")
+    world.apply(to("v1"))
+    call = world.caller()
+    call()
+    with Load(call) as load:
+        for _ in range(10):
+            world.restart_control_plane(world.yaml(to("v1")))
+            load.more(20)
+    assert load.failures == []
+    assert load.seen.keys() == {"v1.0.0"}
+
+
+def test_a_call_waits_for_a_control_plane_that_comes_up_later(world: Mesh) -> None:
+    world.serve("v1")
+    config = world.yaml(to("v1"))
+    address = world.plane.address
+    world.plane.stop()
+    call = world.caller()
+    answers: list[str] = []
+    thread = threading.Thread(target=lambda: answers.append(call(20.0)))
+    thread.start()
+    eventually(lambda: world.client.dump()["last_error"] is not None)
+    world.start_control_plane(address, config)
+    thread.join(20)
+    assert answers == ["v1.0.0"]
+
+
+def test_a_call_without_a_control_plane_ends_with_its_deadline_and_says_why(world: Mesh) -> None:
+    world.plane.stop()
+    call = world.caller()
+    began = time.monotonic()
+    with pytest.raises(DeadlineExceeded, match=r"no configuration within .* s; control plane 127\.0\.0\.1:\d+: .*node 'sidecar~"):
+        call(0.5)
+    assert time.monotonic() - began < 5
+
+
+def test_swapping_routes_under_load_loses_no_call_and_ends_on_the_last_ones(world: Mesh) -> None:
+    world.serve("v1"), world.serve("v2")
+    world.apply(to("v1"))
+    call = world.caller()
+    call()
+    with Load(call) as load:
+        for swap in range(60):
+            world.apply(to("v2" if swap % 2 == 0 else "v1"))
+            load.more(3)
+        world.apply(to("v2"))
+        eventually(lambda: call() == "v2.0.0")
+        assert {call() for _ in range(20)} == {"v2.0.0"}
+    assert load.failures == []
+    assert load.seen.keys() == {"v1.0.0", "v2.0.0"}
+
+
+def test_an_endpoint_that_leaves_gets_no_new_call_and_its_running_call_finishes(world: Mesh) -> None:
+    old, new = world.serve("v1"), world.serve("v2")
+    world.apply(endpoints=[old])
+    call = world.caller()
+    old.hold.clear()
+    answers: list[str] = []
+    running = threading.Thread(target=lambda: answers.append(call(20.0)))
+    running.start()
+    assert old.entered.wait(10)
+    world.apply(endpoints=[new])
+    eventually(lambda: world.client.dump()["resources"] != [] and _endpoint_ports(world) == {new.port})
+    assert {call() for _ in range(20)} == {"v2.0.0"}
+    old.hold.set()
+    running.join(20)
+    assert answers == ["v1.0.0"]
+
+
+def _endpoint_ports(world: Mesh) -> set[int]:
+    ports = set()
+    for resource in world.client.dump()["resources"]:
+        if resource["type"] == "EDS" and resource["resource"]:
+            for locality in resource["resource"]["localities"]:
+                ports |= {int(endpoint["address"].rpartition(":")[2]) for endpoint in locality["endpoints"]}
+    return ports
+
+
+def test_an_endpoint_nobody_listens_on_costs_no_call(world: Mesh) -> None:
+    there, gone = world.serve("v1"), world.serve("v2")
+    gone.stop()
+    world.apply(endpoints=[there, gone])
+    call = world.caller()
+    assert Counter(call() for _ in range(50)) == {"v1.0.0": 50}
+
+
+def test_an_endpoint_that_comes_back_is_used_again(world: Mesh) -> None:
+    first, second = world.serve("v1"), world.serve("v2")
+    second.stop()
+    world.apply(endpoints=[first, second])
+    call = world.caller()
+    assert {call() for _ in range(20)} == {"v1.0.0"}
+    world.serve("v2", address=second.address)
+    eventually(lambda: call() == "v2.0.0", 20)
+
+
+def test_all_endpoints_gone_is_unavailable_at_once_and_heals(world: Mesh) -> None:
+    greeter = world.serve("v1")
+    world.apply()
+    call = world.caller()
+    assert call() == "v1.0.0"
+    world.apply(endpoints=[])
+    eventually(lambda: _endpoint_ports(world) == set())
+    with pytest.raises(Unavailable, match="has no usable endpoints"):
+        call()
+    world.apply(endpoints=[greeter])
+    eventually(lambda: _endpoint_ports(world) == {greeter.port})
+    assert call() == "v1.0.0"
+
+
+def test_the_routes_timeout_ends_a_call_that_the_caller_would_have_waited_for(world: Mesh) -> None:
+    greeter = world.serve("v1")
+    world.apply(to("v1") + "\n  timeout: 0.3s")
+    call = world.caller()
+    assert call() == "v1.0.0"
+    greeter.hold.clear()
+    began = time.monotonic()
+    with pytest.raises(Exception) as failure:
+        call(30.0)
+    took = time.monotonic() - began
+    greeter.hold.set()
+    assert 0.25 < took < 5
+    text = f"{type(failure.value).__name__} {failure.value}"
+    assert "deadline" in text.lower() or "timed out" in text.lower() or "timeout" in text.lower(), text
+
+
+@pytest.mark.parametrize("timeout", ["0.5s", "1s", "1.5s"])
+def test_short_timeouts_of_a_virtual_service_do_not_fail_quick_calls(world: Mesh, timeout: str) -> None:
+    # grpcio 1.85.1's own xds:/// fails every call of such a route at once.
+    world.serve("v1")
+    world.apply(to("v1") + f"\n  timeout: {timeout}")
+    call = world.caller()
+    assert {call() for _ in range(20)} == {"v1.0.0"}
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_server_killed_under_load_costs_at_most_the_calls_in_flight(protocol: Protocol) -> None:
+    with mesh(protocol) as world:
+        stays = world.serve("v1")
+        with scenario.process("server", "--version", "v2", environment=environment(world.plane.address)) as killed:
+            assert killed.stdout
+            line = killed.stdout.readline()
+            port = int(__import__("json").loads(line)[protocol].rpartition(":")[2])
+            victim = type(stays)("v2", f"127.0.0.1:{port}", lambda: None)
+            world.apply(endpoints=[stays, victim])
+            call = world.caller()
+            threads = 4
+            with Load(call, threads=threads) as load:
+                eventually(lambda: load.seen.keys() == {"v1.0.0", "v2.0.0"})
+                killed.kill()
+                load.more(200)
+            assert len(load.failures) <= threads, load.failures
+            assert load.seen["v1.0.0"] > 100
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+def test_a_forked_child_calls_thrift_with_connections_of_its_own_and_the_parent_goes_on() -> None:
+    with mesh("thrift") as world:
+        world.serve("v1"), world.serve("v2")
+        world.apply(to("v1"))
+        call = world.caller()
+        assert call() == "v1.0.0"
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                code = 0 if {call() for _ in range(20)} == {"v1.0.0"} else 2
+            finally:
+                os._exit(code)
+        deadline = time.monotonic() + 20
+        while True:
+            done, status = os.waitpid(child, os.WNOHANG)
+            if done:
+                break
+            if time.monotonic() > deadline:
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+                pytest.fail("the child hangs")
+            time.sleep(0.01)
+        assert os.waitstatus_to_exitcode(status) == 0
+        assert {call() for _ in range(20)} == {"v1.0.0"}
+        world.apply(to("v2"))
+        eventually(lambda: call() == "v2.0.0")
+
+
+def test_one_client_serves_both_protocols_at_once() -> None:
+    with mesh("triple") as triple, mesh("thrift") as thrift:
+        triple.serve("v1"), thrift.serve("v2")
+        config = triple.yaml().replace("greeter", "triple-greeter") + "\n---\n" + thrift.yaml()
+        triple.plane.apply(config)
+        with pyrpc_xds.XdsClient.from_env(environment(triple.plane.address)) as both:
+            over_triple = triple.caller("xds:///triple-greeter.default.svc.cluster.local:9090", client=both)
+            over_thrift = thrift.caller(client=both)
+            assert [over_triple(), over_thrift()] == ["v1.0.0", "v2.0.0"]
