@@ -53,8 +53,8 @@ def walk(raw: bytes) -> int:
 def measure(endpoints: int = ENDPOINTS, rounds: int = ROUNDS) -> dict[str, Any]:
     """Best times of interleaved rounds, and what the result occupies.
 
-    :returns: ``walk_ms``, ``decode_ms``, their ``ratio``, ``repush_ms`` (the session recognising the same bytes
-        again) and ``bytes_per_endpoint`` (of the decoded model, without the raw bytes).
+    :returns: ``walk_ms``, ``decode_ms``, their ``ratio``, ``repush_ms`` (the session recognising the
+        same bytes again) and ``bytes_per_endpoint`` (of the decoded model, without the raw bytes).
     """
     from pyrpc_xds.bootstrap import Node
     from pyrpc_xds.xds.decode.endpoint import decode_cluster_load_assignment

@@ -849,6 +849,16 @@ def test_names_that_come_and_go_leave_nothing_behind() -> None:
     assert not state.unsent
 
 
+def test_resource_that_is_left_just_before_the_stream_breaks_leaves_nothing_behind() -> None:
+    world = World()
+    world.watch(CDS, "c")
+    world.flush()
+    world.receive(response(CDS, cluster("c")))
+    world.unwatch(CDS, "c")
+    world.close()
+    assert not world.session._types[CDS.type_url].by_raw
+
+
 def test_updates_of_one_resource_keep_one_encoding() -> None:
     world = World()
     world.watch(EDS, "c")

@@ -87,6 +87,7 @@ class SessionMachine(RuleBasedStateMachine):
         self.owed: dict[str, bool] = {}
         self.node_sent = False
         self.number = 0
+        self.departed: list[tuple[View, int]] = []
 
     # ---- inputs
 
@@ -101,11 +102,19 @@ class SessionMachine(RuleBasedStateMachine):
     def unsubscribe(self, kind: ResourceType, name: str) -> None:
         views = self.views.get((kind, name))
         if views:
-            self.session.unsubscribe(kind, name, views.pop(0))
+            view = views.pop(0)
+            self.session.unsubscribe(kind, name, view)
+            self.departed.append((view, len(view.told)))
             if not views:
                 del self.views[kind, name]
                 if not self.open or kind not in self.requested:
                     self.good.pop((kind, name))
+
+    @rule(kind=KINDS, name=st.sampled_from(NAMES))
+    def leave_and_return_in_one_turn(self, kind: ResourceType, name: str) -> None:
+        while (kind, name) in self.views:
+            self.unsubscribe(kind, name)
+        self.subscribe(kind, name)
 
     @precondition(lambda self: not self.open)
     @rule()
@@ -217,6 +226,8 @@ class SessionMachine(RuleBasedStateMachine):
         self.requested[kind] = request.names
 
     def check_views(self) -> None:
+        for view, told in self.departed:
+            assert len(view.told) == told, "a watcher was told something after it had left"
         for key, views in self.views.items():
             for view in views:
                 assert view.value == self.good[key], (key, view.told)
