@@ -5,6 +5,7 @@ cimport cython
 from pyrpc_xds._picker cimport Picker, Rng
 
 cdef int EXACT, PREFIX, SUFFIX, CONTAINS, REGEX, SEPARATED_PREFIX, GLOB
+cdef int MET, FAILED
 cdef long MILLION
 cdef long NO_MATCH
 cdef Py_ssize_t MAX_PLANS, MAX_PLANNED_PATH
@@ -76,10 +77,14 @@ cdef class RouteEntry:
 cdef class Candidate:
     cdef RouteEntry entry
     cdef long index
-    cdef tuple checks
+    cdef PathTest regex
+    cdef tuple checks, later
 
-    @cython.locals(test=Test)
     cdef bint holds(self, str path, dict headers)
+
+
+@cython.locals(test=Test)
+cdef bint all_hold(tuple tests, str path, dict headers)
 
 
 @cython.locals(candidate=Candidate)
@@ -118,6 +123,12 @@ cdef class Bucket:
     @cython.locals(best=Candidate, found=Candidate, guard=Guard, named=Guard, candidates=tuple)
     cdef Candidate first(self, str path, dict headers, long bound)
 
+    @cython.locals(candidate=Candidate, plain=list)
+    cdef drop(self, bytearray verdicts)
+
+    @cython.locals(copy=Bucket, candidate=Candidate, guard=Guard, plain=list)
+    cdef Bucket narrowed(self, str path)
+
     @cython.locals(guard=Guard, candidates=tuple)
     cdef collect(self, dict headers, long bound, list into)
 
@@ -139,12 +150,13 @@ cdef class PathIndex:
 
     cpdef seal(self)
 
-    @cython.locals(found=list, folded=str)
+    @cython.locals(found=list, folded=str, bucket=Bucket)
     cdef list collect(self, str path)
 
 
 @cython.locals(bucket=Bucket)
 cpdef long head_of(Bucket bucket)
+
 
 @cython.locals(candidate=Candidate)
 cpdef long index_of(Candidate candidate)
@@ -153,9 +165,13 @@ cpdef long index_of(Candidate candidate)
 cdef class Plan:
     cdef tuple buckets, slow
     cdef long slow_head
+    cdef bytearray verdicts
 
     @cython.locals(best=Candidate, found=Candidate, bucket=Bucket, bound=long, waiting=list)
     cdef Candidate decide(self, str path, dict headers)
+
+    @cython.locals(best=Candidate, candidate=Candidate, bucket=Bucket, verdict=int, failed=bint)
+    cdef Candidate first_waiting(self, list waiting, str path, dict headers)
 
 
 cdef class RouteProgram:

@@ -14,7 +14,7 @@ How the first matching route is found without looking at every route:
 * Each bucket yields its first match, never looking past the best one so far; the smallest index wins, which
   is what going through all routes in order would have found.
 * Routes with a regular expression wait until all others are decided; then those that stand before the best
-  match are tried in order.
+  match are tried in order. A plan remembers which regular expressions its path has met and failed.
 """
 
 from __future__ import annotations
@@ -40,6 +40,10 @@ KINDS = {
     "separated_prefix": 5,
     "glob": 6,
 }
+
+# Verdicts of a path's regular expressions; 0: not tried.
+MET = 1
+FAILED = 2
 
 MILLION = 1_000_000
 # Greater than the index of any route.
@@ -297,24 +301,37 @@ class RouteEntry:
 
 
 class Candidate:
-    """A route in a bucket, with the conditions that being in the bucket does not imply, cheap ones first."""
+    """A route in a bucket, with the conditions that being in the bucket does not imply.
+
+    They are tried in the order ``checks``, ``regex``, ``later``: cheap ones, the path's regular expression,
+    the headers' ones. The draw comes last of all: a route takes part in its fraction only if all else holds.
+    """
 
     def __init__(self, entry: RouteEntry, checks: list[Test]) -> None:
         self.entry = entry
         self.index = entry.index
-        # Draws come last: a route takes part in its fraction only if all else holds.
-        self.checks = tuple(
-            [test for test in checks if not test.costly() and not isinstance(test, FractionTest)]
-            + [test for test in checks if test.costly()]
-            + [test for test in checks if isinstance(test, FractionTest)]
-        )
+        costly = [test for test in checks if test.costly()]
+        draws = [test for test in checks if isinstance(test, FractionTest)]
+        self.regex = entry.path if entry.path.costly() else None
+        later = [test for test in costly if test is not entry.path] + draws
+        self.checks = tuple([test for test in checks if test not in costly and test not in draws])
+        self.later = tuple(later)
 
     def holds(self, path: str, headers: dict[str, str]) -> bool:
         """Whether a call that found the bucket meets the rest."""
-        for test in self.checks:
-            if not test.holds(path, headers):
-                return False
-        return True
+        if not all_hold(self.checks, path, headers):
+            return False
+        if self.regex is not None and not self.regex.holds(path, headers):
+            return False
+        return all_hold(self.later, path, headers)
+
+
+def all_hold(tests: tuple[Test, ...], path: str, headers: dict[str, str]) -> bool:
+    """Whether a call meets every one of ``tests``."""
+    for test in tests:
+        if not test.holds(path, headers):
+            return False
+    return True
 
 
 def first_of(
@@ -467,11 +484,42 @@ class Bucket:
         """Append every route under ``bound`` that the guards let through."""
         append_under(self.plain, bound, into)
         for guard in self.guards:
+            if guard.head >= bound:
+                break
             value = headers.get(guard.name)
             if value is not None:
                 candidates = guard.find(value)
                 if candidates is not None:
                     append_under(candidates, bound, into)
+
+    def drop(self, verdicts: bytearray) -> None:
+        """Leave out the plain routes whose path condition has failed, in a bucket of one path.
+
+        A bucket that several paths share has no route whose path is still to be tried.
+        """
+        plain: list[Candidate] = []
+        for candidate in self.plain:
+            if candidate.regex is None or verdicts[candidate.index] != FAILED:
+                plain.append(candidate)
+        if len(plain) < len(self.plain):
+            self.plain = tuple(plain)
+
+    def narrowed(self, path: str) -> Bucket:
+        """A copy for one path, without the plain routes whose path condition fails; no regular expression is
+        tried.
+        """
+        copy = Bucket()
+        copy.guards = self.guards
+        copy.guard_of = self.guard_of
+        for guard in self.guards:
+            copy.head = min(copy.head, guard.head)
+        plain: list[Candidate] = []
+        for candidate in self.plain:
+            if candidate.regex is not None or candidate.entry.path.holds(path, {}):
+                plain.append(candidate)
+                copy.head = min(copy.head, candidate.index)
+        copy.plain = tuple(plain)
+        return copy
 
 
 class PrefixIndex:
@@ -547,7 +595,9 @@ class PathIndex:
 
     def collect(self, path: str) -> list[Bucket]:
         """The buckets that ``path`` belongs to, in the order of their heads."""
-        found = list(self.anywhere.values())
+        found: list[Bucket] = []
+        for bucket in self.anywhere.values():
+            found.append(bucket.narrowed(path))
         if path in self.exact:
             found.append(self.exact[path])
         self.prefixes.collect(path, found)
@@ -571,14 +621,19 @@ def index_of(candidate: Candidate) -> int:
 
 
 class Plan:
-    """What is known of a call from its path alone: the buckets of plain routes, and of those with regular
-    expressions.
+    """What is known of a call from its path alone.
+
+    :ivar buckets: of plain routes.
+    :ivar slow: of routes with regular expressions.
+    :ivar verdicts: by index, of the path's regular expressions that have been tried: ``MET``, ``FAILED`` or
+        0. Trying one twice gives the same verdict, so that threads may race here.
     """
 
-    def __init__(self, buckets: list[Bucket], slow: list[Bucket]) -> None:
+    def __init__(self, buckets: list[Bucket], slow: list[Bucket], routes: int) -> None:
         self.buckets = tuple(buckets)
         self.slow = tuple(slow)
         self.slow_head = head_of(slow[0]) if slow else NO_MATCH  # in the order of their heads
+        self.verdicts = bytearray(routes if slow else 0)
 
     def decide(self, path: str, headers: dict[str, str]) -> Candidate | None:
         """The first matching route."""
@@ -595,10 +650,34 @@ class Plan:
             waiting: list[Candidate] = []
             for bucket in self.slow:
                 bucket.collect(headers, bound, waiting)
-            waiting.sort(key=index_of)
-            found = first_of(tuple(waiting), path, headers, bound)
+            if len(waiting) > 1:
+                waiting.sort(key=index_of)
+            found = self.first_waiting(waiting, path, headers)
             if found is not None:
                 best = found
+        return best
+
+    def first_waiting(self, waiting: list[Candidate], path: str, headers: dict[str, str]) -> Candidate | None:
+        """The first route with a regular expression that holds; each of the path's is tried once."""
+        best: Candidate | None = None
+        failed = False
+        for candidate in waiting:
+            if not all_hold(candidate.checks, path, headers):
+                continue
+            if candidate.regex is not None:
+                verdict = self.verdicts[candidate.index]
+                if verdict == 0:
+                    verdict = MET if candidate.regex.holds(path, headers) else FAILED
+                    self.verdicts[candidate.index] = verdict
+                    failed = failed or verdict == FAILED
+                if verdict == FAILED:
+                    continue
+            if all_hold(candidate.later, path, headers):
+                best = candidate
+                break
+        if failed:
+            for bucket in self.slow:
+                bucket.drop(self.verdicts)
         return best
 
 
@@ -638,7 +717,7 @@ class RouteProgram:
 
     def plan(self, path: str) -> Plan:
         """The plan of a path that has none yet."""
-        plan = Plan(self.fast.collect(path), self.slow.collect(path))
+        plan = Plan(self.fast.collect(path), self.slow.collect(path), len(self.entries))
         if len(path) <= MAX_PLANNED_PATH:
             if len(self.plans) >= MAX_PLANS:
                 self.plans.clear()

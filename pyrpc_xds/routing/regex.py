@@ -152,9 +152,10 @@ class RegexCache:
 
         self._recall = recall
 
-    def test(self, pattern: str) -> StringTest:
+    def test(self, pattern: str, keep: bool = True) -> StringTest:
         """The test of ``pattern``.
 
+        :param keep: keep results. Not for paths: the matcher itself remembers those.
         :raises ConfigError: as :func:`compile_regex`.
         """
         regex = self._compiled.get(pattern)
@@ -163,9 +164,9 @@ class RegexCache:
         if regex.shape is not None:
             shape = regex.shape
             return StringTest(shape.kind, shape.value, parts=shape.parts, one_line=shape.one_line)
-        return StringTest("regex", pattern, regex=self._matcher(regex))
+        return StringTest("regex", pattern, regex=self._recalling(regex) if keep else regex.full_match)
 
-    def _matcher(self, regex: Regex) -> Callable[[str], bool]:
+    def _recalling(self, regex: Regex) -> Callable[[str], bool]:
         recall = self._recall
 
         def full_match(value: str) -> bool:

@@ -262,7 +262,7 @@ class _Tests:
 
     def of_path(self, path: PathMatcher) -> StringTest:
         if path.kind is PathMatch.REGEX:
-            return self._regexes.test(path.value)
+            return self._regexes.test(path.value, keep=False)
         return StringTest(path.kind.value, path.value, not path.case_sensitive)
 
     def of_header(self, header: HeaderMatcher) -> HeaderTest:

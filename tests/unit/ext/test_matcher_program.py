@@ -182,6 +182,63 @@ def test_regex_is_not_run_where_another_condition_of_the_route_fails(matcher: An
     assert regex.calls == 0
 
 
+def test_regex_of_a_path_is_tried_once_for_a_path(matcher: Any) -> None:
+    regexes = [Counting(False), Counting(True), Counting(False)]
+    routes = program(
+        matcher,
+        (regex_path(matcher, regexes[0]),),
+        (regex_path(matcher, regexes[1]), header(matcher, "user", "admin")),
+        (regex_path(matcher, regexes[2]), matcher.PresentTest("user")),
+        (path(matcher, "prefix", "/"),),
+    )
+    for _ in range(3):
+        assert routes.find("/a", {"user": "admin"}) == 1
+        assert routes.find("/a", {"user": "joe"}) == 3
+        assert routes.find("/a", {}) == 3
+    assert [regex.calls for regex in regexes] == [1, 1, 1]
+    assert routes.find("/b", {"user": "admin"}) == 1
+    assert [regex.calls for regex in regexes] == [2, 2, 1]
+
+
+def test_regex_of_a_header_is_tried_for_every_call(matcher: Any) -> None:
+    # The value may differ; whoever gives the function may remember (pyrpc_xds.routing.regex does).
+    asked: list[str] = []
+    regex = matcher.StringTest("regex", "r", regex=lambda value: asked.append(value) or value == "yes")
+    routes = program(matcher, (path(matcher, "prefix", "/"), matcher.HeaderTest("h", regex)))
+    assert [routes.find("/", {"h": value}) for value in ("no", "yes", "no")] == [-1, 0, -1]
+    assert asked == ["no", "yes", "no"]
+
+
+def test_regexes_of_path_and_header_hold_together(matcher: Any) -> None:
+    def regex_header(result: bool) -> Any:
+        return matcher.HeaderTest("h", matcher.StringTest("regex", "r", regex=Counting(result)))
+
+    routes = program(
+        matcher,
+        (regex_path(matcher, Counting(True)), regex_header(False)),
+        (regex_path(matcher, Counting(False)), regex_header(True)),
+        (path(matcher, "suffix", "/x"), regex_header(True)),
+        (regex_path(matcher, Counting(True)), regex_header(True)),
+    )
+    for _ in range(2):
+        assert routes.find("/a", {"h": ""}) == 3
+        assert routes.find("/x", {"h": ""}) == 2
+        assert routes.find("/x", {}) == -1
+
+
+def test_what_one_path_ruled_out_stays_for_another(matcher: Any) -> None:
+    routes = program(
+        matcher,
+        (path(matcher, "suffix", "/a"), header(matcher, "user", "x")),
+        (path(matcher, "suffix", "/a"),),
+        (path(matcher, "regex", "r", regex=lambda value: value == "/b"),),
+        (path(matcher, "regex", "r", regex=lambda value: value == "/c"),),
+    )
+    for _ in range(2):
+        assert [routes.find(call, {}) for call in ("/a", "/b", "/c", "/d")] == [1, 2, 3, -1]
+        assert [routes.find(call, {"user": "x"}) for call in ("/a", "/b", "/c", "/d")] == [0, 2, 3, -1]
+
+
 def test_fraction_is_drawn_only_when_all_else_holds(build: Any) -> None:
     matcher, rng = build.matcher, build.picker.Rng(9)
     root = path(matcher, "prefix", "/")
