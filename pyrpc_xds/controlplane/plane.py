@@ -191,7 +191,7 @@ class ControlPlane:
     @staticmethod
     def _report(documents: Documents) -> None:
         for error in documents.errors:
-            logger.error("%s (the last good version stays)", error)
+            logger.error("%s (the last good version stays)", str(error))
 
 
 def _listen_address(address: str) -> tuple[str, str]:

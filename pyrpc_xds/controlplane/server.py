@@ -104,7 +104,8 @@ class AdsServer:
         except RuntimeError:
             self.port = 0
         if not self.port:
-            self._executor.shutdown(wait=False)
+            self._server.start()  # one that never ran keeps its descriptors for ever
+            self.stop(0.0)
             raise ConfigError(
                 "cannot listen here", where=address, hint="Choose another port, or 0 for any that is free."
             )
@@ -159,7 +160,7 @@ class AdsServer:
                 raise ConfigError("the first request carries no node", where=context.peer())
             view = parse_node(node_id, _plain(first.node.metadata))
         except ConfigError as error:
-            logger.warning("refused a stream: %s", error)
+            logger.warning("refused a stream: %s", str(error))
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         with self._lock:
             stream = _Stream(node_id, context.peer(), Session(view, self._snapshot))

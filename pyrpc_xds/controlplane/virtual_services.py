@@ -98,7 +98,7 @@ def _http_route(field: Fields, meta: Meta) -> HttpRoute:
     destinations = tuple(_weighted(item, meta) for item in field.children("route"))
     actions = [name for name in ("route", "redirect", "directResponse") if field.has(name)]
     if len(actions) != 1:
-        given = " and ".join(actions) or "none of them"
+        given = " and ".join(actions) or "no action"
         field.fail("", f"has {given}", "Give exactly one of route, redirect, directResponse.")
     if actions == ["route"]:
         if not destinations:
