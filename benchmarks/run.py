@@ -22,7 +22,7 @@ from rich.table import Table
 from . import memory, mesh, push, rivals
 from .rounds import compare, ratio
 
-GROUPS = ("thrift", "triple", "forms", "matcher", "eds", "decode", "memory")
+GROUPS = ("thrift", "triple", "matcher", "eds", "decode", "memory", "thrift-alone", "triple-alone")
 BUILDS = {"python": "uncompiled", "cython": "compiled"}
 RESULTS = mesh.ROOT / "benchmarks" / "results" / "latest.json"
 LIBRARIES = ("grpcio", "protobuf", "thriftpy2", "Cython", "xds-protos", "envoy-data-plane")
@@ -79,9 +79,10 @@ def calls(group: str, control_plane: str, quick: bool) -> Result:
     return Result(title, figures, goals, entered.absent)
 
 
-def of_module(name: str, title: str) -> Result:
-    """A group that a module measures by itself: ``measure() -> dict``."""
-    figures = importlib.import_module(f".{name}", __package__).measure()
+def of_module(name: str, title: str, quick: bool) -> Result:
+    """A group that a module measures by itself: ``measure(rounds) -> dict``."""
+    measure = importlib.import_module(f".{name}", __package__).measure
+    figures = measure(rounds=5) if quick else measure()
     return Result(title, figures, [], {})
 
 
@@ -170,8 +171,9 @@ def comparison(title: str, figures: dict[str, Any]) -> Table:
     return shown
 
 
-def of_matcher() -> Result:
-    figures = importlib.import_module(".matcher", __package__).measure()
+def of_matcher(quick: bool) -> Result:
+    measure = importlib.import_module(".matcher", __package__).measure
+    figures = measure(rounds=5) if quick else measure()
     goals = [
         Goal(text, float(text.rpartition("at most ")[2].replace(",", "")), seen, "")
         for text, seen in figures.pop("goals").items()
@@ -222,10 +224,11 @@ def main() -> int:
     measures: dict[str, Callable[[], Result]] = {
         "thrift": lambda: calls("thrift", chosen.control_plane, chosen.quick),
         "triple": lambda: calls("triple", chosen.control_plane, chosen.quick),
-        "forms": lambda: of_module("thrift", "Thrift alone:"),
-        "matcher": of_matcher,
+        "thrift-alone": lambda: of_module("thrift", "Thrift alone:", chosen.quick),
+        "triple-alone": lambda: of_module("triple", "Triple alone:", chosen.quick),
+        "matcher": lambda: of_matcher(chosen.quick),
         "eds": lambda: of_push(chosen.quick),
-        "decode": lambda: of_module("eds", "Decoding the same endpoints, alone"),
+        "decode": lambda: of_module("eds", "Decoding the same endpoints alone:", chosen.quick),
         "memory": lambda: of_memory(chosen.control_plane),
     }
     facts = machine()
