@@ -1,7 +1,7 @@
 """One socket of a client: connect, send, receive, each within a deadline.
 
-The socket never blocks: what waits is :func:`select.poll`, which keeps to a deadline through signals and
-costs no system call to change it.
+The kernel's socket never blocks. Python's timeout waits for an answer, within one call and through signals; it
+is changed only where it differs by more than a millisecond, which calls of one deadline do not.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ from .limits import Limits
 from .wire import Wire
 
 _RECEIVE = 65536
+# What Python's timeout is moved by at least, and at most set to; seconds.
+_TIMEOUT_STEP = 0.001
+_TIMEOUT_MOST = 3600.0
 _READABLE = select.POLLIN | getattr(select, "POLLRDHUP", 0)
 
 
@@ -35,11 +38,12 @@ class Connection:
     :ivar since: :func:`time.monotonic` of becoming idle.
     """
 
-    __slots__ = ("_poll", "_send", "_sock", "codec", "in_step", "inbox", "since")
+    __slots__ = ("_fd", "_poll", "_sock", "_timeout", "codec", "in_step", "inbox", "since")
 
     def __init__(self, sock: socket.socket, wire: Wire, limits: Limits) -> None:
         self._sock = sock
-        self._send = sock.send
+        self._fd = sock.fileno()
+        self._timeout = -1.0
         poller = select.poll()
         poller.register(sock.fileno(), _READABLE)
         self._poll = poller.poll
@@ -64,7 +68,8 @@ class Connection:
         :raises ThriftProtocolError: the bytes received are refused.
         """
         try:
-            sent = self._send(request)
+            # Not `send`: that would first wait until the socket is writable, which it nearly always is.
+            sent = os.write(self._fd, request)
         except BlockingIOError:
             sent = 0
         except OSError as error:
@@ -74,15 +79,20 @@ class Connection:
         if oneway:
             return b"", 0
         inbox = self.inbox
-        poll = self._poll
-        receive = self._sock.recv
+        sock = self._sock
         while True:
             left = deadline - monotonic()
-            if left <= 0 or not poll(left * 1000):
-                raise TimeoutError("no answer in time")
+            if not -_TIMEOUT_STEP < left - self._timeout < _TIMEOUT_STEP:
+                if left <= 0:
+                    raise TimeoutError("no answer in time")
+                self._timeout = left if left < _TIMEOUT_MOST else _TIMEOUT_MOST
+                sock.settimeout(self._timeout)
             try:
-                data = receive(_RECEIVE)
-            except BlockingIOError:
+                data = sock.recv(_RECEIVE)
+            except TimeoutError as error:
+                if error.errno is not None:
+                    raise ConnectionError(error.errno, error.strerror) from error
+                self._timeout = -1.0
                 continue
             if not data:
                 raise EOFError("the server closed the connection")
@@ -101,7 +111,7 @@ class Connection:
             if left <= 0 or not poller.poll(left * 1000):
                 raise TimeoutError(f"the server took {sent} of {len(request)} bytes in time")
             try:
-                sent += self._sock.send(view[sent:])
+                sent += os.write(self._fd, view[sent:])
             except BlockingIOError:
                 continue
 

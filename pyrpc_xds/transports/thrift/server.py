@@ -12,7 +12,6 @@ import contextvars
 import errno
 import os
 import queue
-import select
 import selectors
 import socket
 import threading
@@ -41,7 +40,7 @@ class Peer:
     not read yet of an answer.
     """
 
-    __slots__ = ("_poller", "deadline", "intake", "name", "outgoing", "sock")
+    __slots__ = ("_fd", "deadline", "intake", "name", "outgoing", "sock")
 
     def __init__(self, sock: socket.socket, name: str, intake: Intake, deadline: float) -> None:
         self.sock = sock
@@ -49,34 +48,33 @@ class Peer:
         self.intake = intake
         self.deadline = deadline
         self.outgoing = memoryview(b"")
-        self._poller = select.poll()
-        self._poller.register(sock.fileno(), select.POLLIN)
+        self._fd = sock.fileno()
 
     def receive(self) -> tuple[bytes, int] | None:
-        """Read once, and return the next message if it is whole.
+        """Read once, waiting for :data:`_LINGER` at most, and return the next message if it is whole.
 
         :raises ThriftProtocolError: the bytes are refused.
         :raises EOFError: the client closed the connection; ``OSError``: it broke.
         """
         try:
             data = self.sock.recv(_RECEIVE)
-        except BlockingIOError:
+        except TimeoutError as error:
+            if error.errno is not None:
+                raise
             return None
         if not data:
             raise EOFError
         return self.intake.take(data)
 
-    def wait(self, seconds: float) -> bool:
-        """Whether something arrives within ``seconds``."""
-        return bool(self._poller.poll(seconds * 1000))
-
     def send(self, data: bytes | memoryview) -> None:
         """Send what the client takes now; the rest is in ``outgoing``."""
         try:
-            sent = self.sock.send(data)
+            # Not `send`: that would first wait until the socket is writable.
+            sent = os.write(self._fd, data)
         except BlockingIOError:
             sent = 0
-        self.outgoing = memoryview(data)[sent:]
+        if sent != len(data) or self.outgoing:
+            self.outgoing = memoryview(data)[sent:]
 
 
 class ThriftServer:
@@ -298,7 +296,7 @@ class ThriftServer:
                 self._log.warning("%r closed a new connection: %d are open, the limit", self, held)
                 continue
             try:
-                sock.setblocking(False)
+                sock.settimeout(_LINGER)
                 if sock.family != socket.AF_UNIX:
                     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -409,7 +407,7 @@ class ThriftServer:
                 break
             message = peer.intake.next()
             if message is None:
-                if not self._free or not peer.wait(_LINGER) or self._stopping:
+                if not self._free:
                     break
                 message = peer.receive()
             elif not self._free and self._ready.qsize():
