@@ -22,7 +22,7 @@ from ...errors import CallError, DeadlineExceeded, PyrpcXdsError, Unavailable
 from ...resilience.deadline import shorter
 from . import aio_pending as pending
 from .aio_interceptors import checked, intercepted, interceptors_of
-from .connection import AioConnection, Connection, Drained
+from .connection import AioConnection, Connection, Drained, members
 from .errors import ChannelClosed, translated
 from .metadata import Metadata, outgoing
 from .options import Options
@@ -56,8 +56,8 @@ async def run_async(start: Start) -> Started:
                     answer = await start.target.router.wait_async(seconds)
                 case Connect(connection, seconds):
                     answer = await connection.on_loop(loop).connect(seconds)
-                case Explain(connection):
-                    answer = await connection.on_loop(loop).reason()
+                case Explain(connection, seconds):
+                    answer = await connection.on_loop(loop).reason(seconds)
                 case Pause(seconds):
                     await asyncio.sleep(seconds)
         except (CallError, Drained) as raised:
@@ -192,7 +192,7 @@ class AioTripleChannel(grpc.aio.Channel):
         """
         if not self._shut():
             return
-        calls = [call for call in list(self._running) if not call.done()]
+        calls = [call for call in members(self._running) if not call.done()]
         if calls and grace:
             await asyncio.wait([asyncio.ensure_future(_over(call)) for call in calls], timeout=grace)
         for call in calls:

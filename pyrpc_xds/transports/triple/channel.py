@@ -18,7 +18,7 @@ import grpc
 from ...attachments import current_attachments
 from ...errors import CallError, Unavailable
 from ...resilience.deadline import shorter
-from .connection import READY, Connection
+from .connection import READY, Connection, members
 from .connectivity import Connectivity
 from .errors import ChannelClosed, TripleError, translated
 from .metadata import Metadata, outgoing
@@ -138,7 +138,7 @@ class TripleChannel(grpc.Channel):
             self._closed = True
         self._router = Closed(ChannelClosed(f"the channel to {self._target.name} is closed"))
         self._connectivity.close()
-        for call in list(self._running):
+        for call in members(self._running):
             call.cancel()
         self._targets.release(self._target)
 

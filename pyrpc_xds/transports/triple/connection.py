@@ -32,7 +32,7 @@ IDLE, CONNECTING, READY, TRANSIENT_FAILURE, SHUTDOWN = range(5)
 
 # A cache: more methods than this means that a program makes serializers per call; it is then emptied.
 _MAX_METHODS = 1024
-_REASON_SECONDS = 0.5
+_PROBE = "/grpc.health.v1.Health/Check"
 _FORK_SUPPORT = os.environ.get("GRPC_ENABLE_FORK_SUPPORT", "0").lower() in {"yes", "y", "true", "t", "1"}
 
 
@@ -126,8 +126,8 @@ class Connection:
         except (Drained, ValueError):  # ValueError: closed meanwhile
             return None
 
-    def connect(self, seconds: float) -> bool:
-        """Wait until the channel is READY (True), has failed, or time is up (False).
+    def connect(self, seconds: float) -> bool | None:
+        """Wait until the channel is READY (True), has failed (False), or time is up (``None``).
 
         A channel that failed and waits to try again has failed: gRPC's own rule for calls that do not wait.
 
@@ -137,7 +137,7 @@ class Connection:
         until = time.monotonic() + seconds
         channel = self._opened()
         if not self._connecting.acquire(timeout=max(seconds, 0)):
-            return False
+            return None
         try:
             # ValueError: closed meanwhile.
             inner = channel._channel
@@ -145,7 +145,7 @@ class Connection:
             while state in (IDLE, CONNECTING):
                 left = until - time.monotonic()
                 if left <= 0:
-                    return False
+                    return None
                 inner.watch_connectivity_state(state, time.time() + left)
                 state = inner.check_connectivity_state(True)
             return bool(state == READY)
@@ -154,14 +154,14 @@ class Connection:
         finally:
             self._connecting.release()
 
-    def reason(self) -> str:
-        """Why the channel is not READY, in grpcio's words.
+    def reason(self, seconds: float) -> str:
+        """Why the channel is not READY, in grpcio's words, if it says so in ``seconds``.
 
         They are only to be had as the result of a call, so one is made; ``Check`` of the health service, in
         case the endpoint has become reachable meanwhile and sees it.
         """
         try:
-            self._opened().unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=_REASON_SECONDS)
+            self._opened().unary_unary(_PROBE)(b"", timeout=seconds)
         except grpc.RpcError as error:
             return str(error.details())
         except (Drained, ValueError):
@@ -252,7 +252,7 @@ class AioConnection:
         """Whether calls can be sent now."""
         return bool(self.channel.get_state() is grpc.ChannelConnectivity.READY)
 
-    async def connect(self, seconds: float) -> bool:
+    async def connect(self, seconds: float) -> bool | None:
         """As :meth:`Connection.connect`, without blocking the loop."""
         try:
             async with asyncio.timeout(seconds):
@@ -261,13 +261,15 @@ class AioConnection:
                     await self.channel.wait_for_state_change(state)
                     state = self.channel.get_state(True)
                 return bool(state is grpc.ChannelConnectivity.READY)
-        except (TimeoutError, grpc.aio.UsageError):
+        except TimeoutError:
+            return None
+        except grpc.aio.UsageError:  # closed meanwhile
             return False
 
-    async def reason(self) -> str:
+    async def reason(self, seconds: float) -> str:
         """As :meth:`Connection.reason`."""
         try:
-            await self.channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=_REASON_SECONDS)
+            await self.channel.unary_unary(_PROBE)(b"", timeout=seconds)
         except grpc.aio.AioRpcError as error:
             return str(error.details())
         except grpc.aio.UsageError:
@@ -301,6 +303,15 @@ def _in_loop(loop: asyncio.AbstractEventLoop, action: Callable[[], None]) -> Non
         loop.call_soon_threadsafe(action)
     except RuntimeError:
         pass  # the loop is closed, and with it everything that ran on it
+
+
+def members(group: weakref.WeakSet[Any]) -> list[Any]:
+    """What is in a weak set that other threads add to."""
+    while True:
+        try:
+            return list(group)
+        except RuntimeError:
+            pass  # it grew meanwhile; what adds to it does not go on for ever
 
 
 _connectors: weakref.WeakSet[TripleConnector] = weakref.WeakSet()
@@ -356,10 +367,10 @@ class TripleConnector:
 
     def close(self) -> None:
         """Close every connection now."""
-        for connection in list(self._connections):
+        for connection in members(self._connections):
             connection.close()
 
     async def aclose(self) -> None:
         """As :meth:`close`; what is on the running loop is closed when this returns."""
-        for connection in list(self._connections):
+        for connection in members(self._connections):
             await connection.aclose()

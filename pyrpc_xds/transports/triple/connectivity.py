@@ -63,7 +63,8 @@ class Connectivity:
         while True:
             with self._lock:
                 subscribers = self._subscribers
-                # A router keeps its last configuration, so READY is final: nothing is left to watch for.
+                # A router keeps its last configuration as a rule, so READY is taken for final: no thread
+                # stays for the case that the control plane takes the target away.
                 if not subscribers or (
                     state is grpc.ChannelConnectivity.READY
                     and all(told[0] is state for _, told in subscribers)

@@ -33,6 +33,11 @@ from .options import Options, authority_of
 # deadline says less.
 MAX_ENDPOINTS = 5
 CONNECT_SECONDS = 20.0
+# How long one endpoint may take before the next is tried beside it, as RFC 8305 (happy eyeballs) does for the
+# addresses of a name: nothing is lost, because the call has not begun.
+PATIENCE_SECONDS = 0.3
+# For a better text, once the call has failed.
+_REASON_SECONDS = 0.5
 # Futures and streams that wait to begin on a thread of their own, per transport.
 MAX_THREADS = 64
 # Between rounds of a call that waits for ready.
@@ -79,7 +84,10 @@ class Configure:
 
 @dataclass(frozen=True, slots=True)
 class Connect:
-    """Connect within ``seconds``; send back whether it is READY. :class:`Drained` may be thrown in."""
+    """Connect within ``seconds``; send back True (READY), False (failed) or ``None`` (time is up).
+
+    :class:`Drained` may be thrown in.
+    """
 
     connection: Connection
     seconds: float
@@ -87,9 +95,10 @@ class Connect:
 
 @dataclass(frozen=True, slots=True)
 class Explain:
-    """Send back why it is not READY."""
+    """Send back why it is not READY; spend at most ``seconds`` on it."""
 
     connection: Connection
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,9 +207,10 @@ class Start:
             except CallError as error:
                 if not self._wait_for_ready or not isinstance(error, Unavailable):
                     raise translated(error, self.target.name, method.path) from error
-                if until is not None and until - clock() <= pause:
+                left = None if until is None else until - clock()
+                if left is not None and left <= 0:
                     raise self._late("waited for an endpoint that is ready", error) from error
-                yield Pause(pause)
+                yield Pause(pause if left is None else min(pause, left))
                 pause = min(pause * 1.6, _PAUSE_SECONDS[1])
                 continue
             left = None if until is None else until - clock()
@@ -213,44 +223,62 @@ class Start:
     ) -> Generator[Step, Any, Connection]:
         limit = until if until is not None else clock() + CONNECT_SECONDS
         tried: list[LiveEndpoint] = []
-        # Pickers take failed endpoints last, so one that was tried here comes again only when none is left,
-        # or by a race with another caller: hence a few picks more than attempts.
+        slow: list[LiveEndpoint] = []
+        # Pickers take failed endpoints last, so one that was tried here comes again only when none is left, or
+        # by a race with another caller: hence a few picks more than attempts.
         for _ in range(2 * MAX_ENDPOINTS):
             if endpoint not in tried:
-                connection: Connection = endpoint.connection
                 try:
-                    ready = yield Connect(connection, max(limit - clock(), 0.0))
+                    ready = yield Connect(endpoint.connection, _at_most(PATIENCE_SECONDS, limit - clock()))
                 except Drained:
                     endpoint = cluster.pick()
                     continue
                 if ready:
-                    if connection.failing:
-                        connection.failing = False
-                        endpoint.succeeded()
-                    return connection
+                    return _reached(endpoint)
                 tried.append(endpoint)
-                if clock() >= limit:
-                    if until is None:
-                        break
-                    raise self._late(f"connecting to {', '.join(each.address for each in tried)}")
-                connection.failing = True
+                if ready is None:
+                    slow.append(endpoint)
+                endpoint.connection.failing = True
                 endpoint.failed()
-                if len(tried) == MAX_ENDPOINTS:
+                if len(tried) == MAX_ENDPOINTS or clock() >= limit:
                     break
             endpoint = cluster.pick(endpoint)
+        # All are slow or have failed: the slow ones in turn, until one is connected or all have failed.
+        while slow and clock() < limit:
+            endpoint = slow.pop(0)
+            try:
+                ready = yield Connect(endpoint.connection, _at_most(PATIENCE_SECONDS, limit - clock()))
+            except Drained:
+                continue
+            if ready:
+                return _reached(endpoint)
+            if ready is None:
+                slow.append(endpoint)
+        addresses = ", ".join(each.address for each in tried)
+        if until is not None and clock() >= until:
+            raise self._late(f"connecting to {addresses}")
         if not tried:
             raise Unavailable(f"cluster {cluster.name}: the endpoints keep leaving")
-        reason = yield Explain(tried[-1].connection)
-        raise Unavailable(
-            f"cluster {cluster.name}: could not connect to {', '.join(each.address for each in tried)}"
-            f" (the last: {reason})"
-        )
+        reason = yield Explain(tried[-1].connection, _at_most(_REASON_SECONDS, limit - clock()))
+        raise Unavailable(f"cluster {cluster.name}: could not connect to {addresses} (the last: {reason})")
 
     def _late(self, doing: str, why: Exception | None = None) -> TripleDeadlineExceeded:
         reason = f" ({why})" if why is not None else ""
         return TripleDeadlineExceeded(
             f"{self.target.name} {self.method.path}: the deadline passed: {doing}{reason}"
         )
+
+
+def _at_most(seconds: float, left: float) -> float:
+    return max(min(seconds, left), 0.0)
+
+
+def _reached(endpoint: LiveEndpoint) -> Connection:
+    connection: Connection = endpoint.connection
+    if connection.failing:
+        connection.failing = False
+        endpoint.succeeded()
+    return connection
 
 
 def run_blocking(start: Start) -> Started:
@@ -270,8 +298,8 @@ def run_blocking(start: Start) -> Started:
                     answer = start.target.router.wait(seconds)
                 case Connect(connection, seconds):
                     answer = connection.connect(seconds)
-                case Explain(connection):
-                    answer = connection.reason()
+                case Explain(connection, seconds):
+                    answer = connection.reason(seconds)
                 case Pause(seconds):
                     time.sleep(seconds)
         except (CallError, Drained) as raised:

@@ -12,6 +12,7 @@ from ..base import Mesh
 from .aio_channel import AioTripleChannel
 from .aio_server import AioTripleServer
 from .channel import TripleChannel
+from .connection import members
 from .server import DEFAULT_GRACE, TripleServer
 from .target import Targets
 
@@ -136,7 +137,7 @@ class TripleTransport:
         )
 
     def _close(self) -> None:
-        for channel in list(self._channels):
+        for channel in members(self._channels):
             if isinstance(channel, AioTripleChannel):
                 channel.close_soon()
             else:

@@ -174,6 +174,21 @@ def refused() -> Iterator[Callable[[], str]]:
         bound.close()
 
 
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """An address that accepts no connection and refuses none: its queue is full, so the kernel drops SYNs."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        fillers = [socket.socket() for _ in range(3)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+        for filler in fillers:
+            filler.close()
+
+
 def eventually(condition: Callable[[], Any], seconds: float = 5.0) -> Any:
     """Wait until the condition is true; what it returned."""
     until = time.monotonic() + seconds

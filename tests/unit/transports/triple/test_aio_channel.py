@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -297,23 +296,17 @@ class TestDeadlines:
                 await stub.SayHello(pb.HelloRequest(name="hang"), timeout=timeout)
             assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
-    async def test_endpoint_that_never_answers(self, connect_aio: Connect, pb: Any, pb_grpc: Any) -> None:
-        # A full accept queue: the kernel drops further SYNs, as a black hole does.
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            listener.listen(0)
-            fillers = [socket.socket() for _ in range(3)]
-            for filler in fillers:
-                filler.setblocking(False)
-                filler.connect_ex(listener.getsockname())
-            try:
-                client = connect_aio(f"127.0.0.1:{listener.getsockname()[1]}")
-                with pytest.raises(TripleDeadlineExceeded, match="connecting to"):
-                    await pb_grpc.GreeterStub(client.channel).SayHello(pb.HelloRequest(name="a"), timeout=0.2)
-                await client.channel.close()
-            finally:
-                for filler in fillers:
-                    filler.close()
+    async def test_endpoint_that_never_answers(
+        self, connect_aio: Connect, start: Start, silent: str, pb: Any, pb_grpc: Any
+    ) -> None:
+        client = connect_aio(silent)
+        stub = pb_grpc.GreeterStub(client.channel)
+        with pytest.raises(TripleDeadlineExceeded, match=f"connecting to {silent}"):
+            await stub.SayHello(pb.HelloRequest(name="a"), timeout=0.2)
+        client.router.serve(silent, start("v1").address)
+        calls = [stub.SayHello(pb.HelloRequest(name="a"), timeout=3) for _ in range(6)]
+        assert [(await call).id for call in calls] == ["v1"] * 6
+        await client.channel.close()
 
 
 class TestCancellation:
