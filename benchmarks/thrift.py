@@ -1,9 +1,8 @@
 """The Thrift transport alone, beside bare thriftpy2: the same call, side by side, in every form.
 
-``python -m benchmarks.thrift`` prints the figures as JSON. Clients: thriftpy2's own, ours on a routing table that
-costs next to nothing (what the transport itself adds), and ours behind ``direct:///`` (what a call without xDS
-costs in all). Servers: thriftpy2's, ours for threads, ours for asyncio, all called by thriftpy2's client. Servers
-are processes of their own.
+``python -m benchmarks.thrift`` prints the figures as JSON. Clients: thriftpy2's own, and ours behind ``direct:///``,
+where a call is routed by a table of one route. Servers: thriftpy2's, ours for threads, ours for asyncio, all called
+by thriftpy2's client. Servers are processes of their own.
 """
 
 from __future__ import annotations
@@ -73,21 +72,16 @@ def bare(form: str, port: int) -> Any:
 
 def clients(form: str, port: int) -> list[Rival]:
     import pyrpc_xds
-    from pyrpc_xds.transports.thrift import ThriftTransport
-    from tests.unit.transports.thrift.fakes import FakeMesh
 
     framing, protocol = FORMS[form]
     service = greeters.thrift_module().Greeter
     plain = bare(form, port)
-    fake = FakeMesh(f"127.0.0.1:{port}")
-    static = ThriftTransport(fake).client(service, "x:1", framing=framing, protocol=protocol, timeout=20.0)
     os.environ["GRPC_XDS_BOOTSTRAP_CONFIG"] = mesh.bootstrap("127.0.0.1:1")
     xds = pyrpc_xds.XdsClient.from_env()
     target = f"direct:///127.0.0.1:{port}"
     direct = xds.thrift.client(service, target, framing=framing, protocol=protocol, timeout=20.0)
     return [
         Rival(BARE, partial(plain.SayHello, request()), plain.close),
-        Rival("ours, static routes", partial(static.SayHello, request()), fake.close),
         Rival("ours, direct:///", partial(direct.SayHello, request()), xds.close),
     ]
 
