@@ -28,11 +28,9 @@ from .envoy import (
 from .names import NodeView, parse_cluster_name
 from .policies import ConsistentHash, TrafficPolicy
 from .registry import Mesh
-from .wire import ads, append_encoded, packed
+from .wire import ads, packed
 
 _DEFAULT_RING_SIZE = 1024
-# Numbers of deprecated fields: in CommonTlsContext, and in its CombinedCertificateValidationContext.
-_OLD_OWN_FIELD, _OLD_ROOT_FIELD = 11, 4
 
 
 def build_cluster(mesh: Mesh, node: NodeView, name: str) -> Cluster | None:
@@ -123,7 +121,10 @@ def _apply_hash(cluster: Cluster, hashed: ConsistentHash) -> None:
 
 
 def _mesh_tls() -> CommonTlsContext:
-    """The mesh's certificates, from the bootstrap's provider ``default``, in the new fields and the old."""
+    """The mesh's certificates, from the bootstrap's provider ``default``, in the new fields and the old.
+
+    The old ones are set on the finished messages: their constructors warn of deprecated fields.
+    """
     own = CommonTlsContextCertificateProviderInstance(instance_name="default", certificate_name="default")
     root = CommonTlsContextCertificateProviderInstance(instance_name="default", certificate_name="ROOTCA")
     validation = CertificateValidationContext(
@@ -132,12 +133,12 @@ def _mesh_tls() -> CommonTlsContext:
         )
     )
     combined = CommonTlsContextCombinedCertificateValidationContext(default_validation_context=validation)
-    append_encoded(combined, _OLD_ROOT_FIELD, bytes(root))
+    combined.validation_context_certificate_provider_instance = root
     context = CommonTlsContext(
         tls_certificate_provider_instance=CertificateProviderPluginInstance(
             instance_name="default", certificate_name="default"
         ),
         combined_validation_context=combined,
     )
-    append_encoded(context, _OLD_OWN_FIELD, bytes(own))
+    context.tls_certificate_certificate_provider_instance = own
     return context

@@ -19,7 +19,7 @@ from .registry import Mesh
 from .reload import FolderWatch
 from .resources import Resource
 from .server import AdsServer, NodeStatus
-from .snapshot import Snapshot
+from .snapshot import Snapshot, warm_up
 
 logger = logging.getLogger(__name__)
 
@@ -100,6 +100,7 @@ class ControlPlane:
         if self._started:
             raise UsageError("this ControlPlane was started before: make a new one")
         self._started = True
+        warm_up()
         self._server.start(self._listen)
         if self._path is not None and self._watch_folder:
             self._watch = FolderWatch(self._path, self.reload)

@@ -405,6 +405,8 @@ class Scope:
     def __init__(self, mesh: Mesh, namespace: str) -> None:
         self.mesh = mesh
         self.namespace = namespace
+        # Filled by virtual_hosts.port_plan: what is worked out once for a port.
+        self.port_plans: dict[tuple[int, str, tuple[tuple[str, str], ...]], object] = {}
         self.services: dict[str, MeshService] = {}
         for service in mesh.services:
             if exported(service.export_to, service.namespace, namespace):

@@ -43,10 +43,9 @@ from .resources import (
     WeightedDestination,
 )
 from .retries import retry_policy
-from .virtual_hosts import HostPlan, live_routes, plan_hosts, serves
+from .virtual_hosts import HostPlan, live_routes, port_plan
 from .wire import (
     NO_TIMEOUT,
-    append_encoded,
     filter_metadata,
     header_options,
     is_internal_header,
@@ -56,8 +55,6 @@ from .wire import (
     whole_percent,
 )
 
-_MAX_GRPC_TIMEOUT = 23  # number of the deprecated field in RouteAction
-_ZERO_DURATION = b""
 _CORS, _FAULT = "envoy.filters.http.cors", "envoy.filters.http.fault"
 _REDIRECTS = {
     301: RedirectActionRedirectResponseCode.MOVED_PERMANENTLY,
@@ -78,7 +75,7 @@ def build_routes(mesh: Mesh, node: NodeView, name: str) -> RouteConfiguration | 
         return None
     _, host, port = parsed
     scope = mesh.scope(node.namespace)
-    hosts = [plan for plan in plan_hosts(scope, node, port) if serves(plan, host.lower(), port)]
+    hosts = port_plan(scope, node, port).serving(host)
     return RouteConfiguration(
         name=name, virtual_hosts=[_virtual_host(mesh, scope, node, plan, port) for plan in hosts]
     )
@@ -106,7 +103,7 @@ def _default_route(mesh: Mesh, node: NodeView, service: MeshService, port: int) 
         retry_policy=retry_policy(None, hashed=False),
     )
     # istiod sends these routes alike to all kinds of nodes, in the field that sidecars read.
-    append_encoded(action, _MAX_GRPC_TIMEOUT, _ZERO_DURATION)
+    action.max_grpc_timeout = NO_TIMEOUT
     if (policy := hash_policy(service_hash(mesh, node, service, port))) is not None:
         action.hash_policy = [policy]
     return Route(

@@ -22,6 +22,7 @@ from .envoy import AnyMessage, ControlPlaneId, DiscoveryRequest, DiscoveryRespon
 from .names import parse_node
 from .session import Request, Response, Session, TypeStatus
 from .snapshot import Snapshot
+from .wire import encoded
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +96,7 @@ class AdsServer:
         ]
         self._server = grpc.server(self._executor, options=options, maximum_concurrent_rpcs=self._max_streams)
         handler = grpc.stream_stream_rpc_method_handler(
-            self._serve, request_deserializer=DiscoveryRequest.parse, response_serializer=bytes
+            self._serve, request_deserializer=DiscoveryRequest.parse, response_serializer=encoded
         )
         generic = grpc.method_handlers_generic_handler(_SERVICE, {_METHOD: handler})
         self._server.add_generic_rpc_handlers((generic,))

@@ -8,10 +8,52 @@ from collections.abc import Mapping
 from .clusters import build_cluster
 from .endpoints import build_endpoints
 from .listeners import build_listeners
-from .names import NodeView, host_port
+from .meta import Meta
+from .names import CLUSTER_DOMAIN, NodeView, cluster_name, host_port
 from .registry import Mesh
+from .resources import (
+    Destination,
+    HttpMatch,
+    HttpRoute,
+    MatchKind,
+    Resolution,
+    ServiceEntry,
+    ServiceEntryPort,
+    StringMatch,
+    VirtualService,
+    WeightedDestination,
+    Workload,
+)
 from .routes import build_routes
-from .wire import CLUSTER, ENDPOINT, LISTENER, ROUTE
+from .wire import CLUSTER, ENDPOINT, LISTENER, ROUTE, encoded
+
+
+def warm_up() -> None:
+    """Build one resource of each type, so that the first client need not wait for it.
+
+    The library works out each message class when it is first used, which takes about a second in all.
+    """
+    node = NodeView("default", f"default.svc.{CLUSTER_DOMAIN}", addresses=("127.0.0.1",))
+    entry = ServiceEntry(
+        meta=Meta("ServiceEntry", "default", "warm-up"),
+        hosts=("warm-up",),
+        ports=(ServiceEntryPort("http", 80, "HTTP"),),
+        resolution=Resolution.STATIC,
+        endpoints=(Workload("127.0.0.1"),),
+    )
+    matches = (HttpMatch(headers=(("name", StringMatch(MatchKind.EXACT, "value")),)),)
+    cluster = cluster_name("", "warm-up", 80)
+    to = (WeightedDestination(Destination("warm-up"), 1),)
+    routes = (HttpRoute(match=matches, route=to + to), HttpRoute(route=to))
+    virtual_service = VirtualService(Meta("VirtualService", "default", "warm-up"), ("warm-up",), routes)
+    snapshot = Snapshot(Mesh((entry, virtual_service)), "")
+    for type_url, name in (
+        (LISTENER, "warm-up:80"),
+        (ROUTE, cluster),
+        (CLUSTER, cluster),
+        (ENDPOINT, cluster),
+    ):
+        snapshot.resources(type_url, node, name)
 
 
 class Snapshot:
@@ -58,13 +100,13 @@ class Snapshot:
     def _encode(self, type_url: str, node: NodeView, name: str) -> Mapping[str, bytes]:
         if type_url == LISTENER:
             listeners = build_listeners(self.mesh, node, name)
-            return {key: bytes(listener) for key, listener in listeners.items()}
+            return {key: encoded(listener) for key, listener in listeners.items()}
         if type_url == ROUTE:
             routes = build_routes(self.mesh, node, name)
-            return {} if routes is None else {name: bytes(routes)}
+            return {} if routes is None else {name: encoded(routes)}
         if type_url == CLUSTER:
             cluster = build_cluster(self.mesh, node, name)
-            return {} if cluster is None else {name: bytes(cluster)}
+            return {} if cluster is None else {name: encoded(cluster)}
         if type_url == ENDPOINT:
-            return {name: bytes(build_endpoints(self.mesh, node, name))}
+            return {name: encoded(build_endpoints(self.mesh, node, name))}
         return {}

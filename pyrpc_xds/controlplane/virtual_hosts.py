@@ -5,6 +5,7 @@ Source: istiod's answers. VirtualServices come before services without one, olde
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -25,6 +26,40 @@ class HostPlan:
     domains: tuple[str, ...]
     service: MeshService | None
     virtual_service: VirtualService | None
+
+
+class PortPlan:
+    """All virtual hosts of one port, and which of them have a given host among their domains."""
+
+    def __init__(self, hosts: Iterable[HostPlan], port: int) -> None:
+        self._port = port
+        self._by_domain: dict[str, list[HostPlan]] = defaultdict(list)
+        self._wildcards: list[tuple[str, HostPlan]] = []
+        for plan in hosts:
+            names = dict.fromkeys(domain.lower().removesuffix(f":{port}") for domain in plan.domains)
+            for name in names:
+                if is_wildcard(name):
+                    self._wildcards.append((name, plan))
+                else:
+                    self._by_domain[name].append(plan)
+
+    def serving(self, host: str) -> list[HostPlan]:
+        """The virtual hosts one of whose domains is ``host``, at this port or at any."""
+        host = host.lower()
+        found = list(self._by_domain.get(host, ()))
+        found.extend(
+            plan for name, plan in self._wildcards if wildcard_matches(name, host) and plan not in found
+        )
+        return found
+
+
+def port_plan(scope: Scope, node: NodeView, port: int) -> PortPlan:
+    """The plan of one port, made once for all nodes to which it is the same."""
+    key = (port, node.domain, node.labels)
+    found = scope.port_plans.get(key)
+    if not isinstance(found, PortPlan):
+        found = scope.port_plans[key] = PortPlan(plan_hosts(scope, node, port), port)
+    return found
 
 
 def plan_hosts(scope: Scope, node: NodeView, port: int) -> list[HostPlan]:
@@ -124,18 +159,6 @@ def _most_specific(scope: Scope, host: str) -> VirtualService | None:
             if best is None or rank > best:
                 best, found = rank, virtual_service
     return found
-
-
-def serves(plan: HostPlan, host: str, port: int) -> bool:
-    """Whether one of a virtual host's domains is ``host``, at this port or at any."""
-    for domain in plan.domains:
-        lower = domain.lower()
-        if lower in {host, host_port(host, port)}:
-            return True
-        name = lower.removesuffix(f":{port}")
-        if is_wildcard(name) and wildcard_matches(name, host):
-            return True
-    return False
 
 
 def live_routes(
