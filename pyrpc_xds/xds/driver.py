@@ -37,9 +37,14 @@ from .watch import Watcher
 _log = logging.getLogger("pyrpc_xds.xds")
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
-# A dead peer is noticed after both together, 30 s. istiod allows a ping every 15 s.
+# A dead peer is noticed after both together, 30 s. istiod allows a ping every 15 s; a gRPC server with default
+# settings allows one in five minutes and hangs up on the fourth, which is how we learn that it is one.
 _KEEPALIVE_TIME_MS = 20_000
 _KEEPALIVE_TIMEOUT_MS = 10_000
+_RARE_KEEPALIVE_TIME_MS = 300_000
+_TOO_MANY_PINGS = "too many pings"
+# Between turns that fail, which only a bug of ours can do.
+_BUG_PAUSE = 0.1
 # A turn of the loop ends after so many commands or rounds of news, so that no flood starves the rest.
 _MAX_BATCH = 1000
 
@@ -170,6 +175,7 @@ class AdsDriver:
         )
         self._stream: _Stream | None = None
         self._reconnect_at: float | None = None
+        self._keepalive_ms = _KEEPALIVE_TIME_MS
         self._later: list[tuple[float, int, Callable[[], None]]] = []  # a heap, by time
         self._order = itertools.count()
         self._stopping = False
@@ -305,9 +311,13 @@ class AdsDriver:
     def _run(self) -> None:
         try:
             while not self._stopping:
-                self._turn()
-        except Exception:
-            _log.exception("the xDS thread stopped; the configuration stays as it is")
+                try:
+                    self._turn()
+                except Exception as error:
+                    # A bug of ours must not end the updates for good: what is held stays, the stream starts anew.
+                    _log.exception("a turn of the xDS thread failed")
+                    self._lost(StreamError(f"internal error: {type(error).__name__}: {error}"))
+                    time.sleep(_BUG_PAUSE)
         finally:
             self._end_stream()
             _living.discard(self)
@@ -320,7 +330,6 @@ class AdsDriver:
         self._session.expire(now)
         if self._reconnect_at is not None and self._reconnect_at <= now:
             self._reconnect_at = None
-            self._connect(now)
         while self._later and self._later[0][0] <= now:
             self._guarded(heapq.heappop(self._later)[2])
         self._deliver()
@@ -400,7 +409,7 @@ class AdsDriver:
     def _channel(self) -> grpc.Channel:
         options = (
             ("grpc.max_receive_message_length", self._max_message_bytes),
-            ("grpc.keepalive_time_ms", _KEEPALIVE_TIME_MS),
+            ("grpc.keepalive_time_ms", self._keepalive_ms),
             ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
             ("grpc.http2.max_pings_without_data", 0),
             # Attempts are ours to time; shared subchannels would bring grpc's own back-off in between.
@@ -429,6 +438,8 @@ class AdsDriver:
 
     def _ended(self, error: StreamError, opened_at: float, now: float) -> None:
         answered = self._session.answered
+        if _TOO_MANY_PINGS in str(error).lower():
+            self._keepalive_ms = _RARE_KEEPALIVE_TIME_MS
         text = f"control plane {self.server.uri}: {error}"
         delay = self._backoff.delay(answered=answered, lifetime=now - opened_at)
         self._failure = (now, text)

@@ -35,10 +35,21 @@ class AdsServer:
     :param port: 0: any.
     :param silent: accept streams and never answer.
     :param unix: a socket path to serve on as well.
+    :param credentials: serve TLS with these.
+    :ivar refusal: the next stream is ended at once with this text.
     """
 
-    def __init__(self, port: int = 0, *, silent: bool = False, unix: str = "") -> None:
+    def __init__(
+        self,
+        port: int = 0,
+        *,
+        silent: bool = False,
+        unix: str = "",
+        credentials: grpc.ServerCredentials | None = None,
+    ) -> None:
         self.silent = silent
+        self.refusal = ""
+        self._credentials = credentials
         self._unix = unix
         self.requests: list[tuple[int, Any]] = []
         self.resources: dict[str, dict[str, bytes]] = {}
@@ -67,7 +78,10 @@ class AdsServer:
         self._server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(_SERVICE, {"StreamAggregatedResources": handler}),)
         )
-        self.port = self._server.add_insecure_port(self.address)
+        if self._credentials is None:
+            self.port = self._server.add_insecure_port(self.address)
+        else:
+            self.port = self._server.add_secure_port(self.address, self._credentials)
         if self._unix:
             self._server.add_insecure_port(f"unix:{self._unix}")
         self._server.start()
@@ -135,6 +149,11 @@ class AdsServer:
             number = self._opened
             self.streams.append(stream)
             self._changed.notify_all()
+        if self.refusal:
+            text, self.refusal = self.refusal, ""
+            with self._changed:
+                self.streams.remove(stream)
+            context.abort(grpc.StatusCode.UNAVAILABLE, text)
         context.add_callback(lambda: stream.outbox.put(None))
         reader = threading.Thread(target=self._read, args=(requests, stream, number), daemon=True)
         reader.start()

@@ -5,17 +5,20 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import shutil
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from envoy.config.route.v3 import route_components_pb2
 
-from pyrpc_xds.bootstrap import Bootstrap, Node, Server
+from pyrpc_xds.bootstrap import Bootstrap, ChannelCredentials, Node, Server
 from pyrpc_xds.errors import ResourceInvalid, ResourceNotFound, StreamError, UsageError
 from pyrpc_xds.xds.backoff import BackOff
 from pyrpc_xds.xds.driver import AdsDriver
@@ -386,6 +389,91 @@ def test_several_servers_in_the_bootstrap_use_the_first_and_say_so(
     assert "only the first" in caplog.text
 
 
+def test_server_that_allows_few_pings_is_pinged_rarely_from_then_on(server: AdsServer) -> None:
+    """The text is grpc's own for a GOAWAY with ENHANCE_YOUR_CALM."""
+    server.set(LDS.type_url, listener("a"))
+    server.refusal = "Too many pings"
+    watcher = Recorder()
+    with driving(server.address) as driver:
+        assert driver._keepalive_ms < 30_000
+        driver.subscribe(LDS, "a", watcher)
+        assert "Too many pings" in str(watcher.next("error"))
+        watcher.next("changed")
+        assert driver._keepalive_ms >= 300_000
+
+
+def test_bug_in_a_turn_is_logged_and_the_updates_go_on(
+    server: AdsServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.set(LDS.type_url, listener("a"))
+    watcher = Recorder()
+    with driving(server.address) as driver:
+        received, calls = driver._session.received, []
+
+        def broken_once(*arguments: Any) -> None:
+            calls.append(arguments)
+            if len(calls) == 1:
+                raise ZeroDivisionError("bug")
+            received(*arguments)
+
+        driver._session.received = broken_once  # type: ignore[method-assign]
+        driver.subscribe(LDS, "a", watcher)
+        assert "ZeroDivisionError" in str(watcher.next("error"))
+        watcher.next("changed")
+    assert "a turn of the xDS thread failed" in caplog.text
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 that signs itself, and its key."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is absent, which makes the certificate of this test")
+    folder = tmp_path_factory.mktemp("tls")
+    chain, key = folder / "chain.pem", folder / "key.pem"
+    subprocess.run(
+        (
+            "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 "
+            "-subj /CN=control-plane -addext subjectAltName=IP:127.0.0.1 -keyout key.pem -out chain.pem"
+        ).split(),
+        cwd=folder,
+        check=True,
+        capture_output=True,
+    )
+    return chain, key
+
+
+def test_tls_to_the_control_plane_trusts_the_roots_of_the_bootstrap_only(
+    certificate: tuple[Path, Path], tmp_path: Path
+) -> None:
+    chain, key = certificate
+    server = AdsServer(credentials=grpc.ssl_server_credentials([(key.read_bytes(), chain.read_bytes())]))
+    server.set(LDS.type_url, listener("a"))
+    ca = tmp_path / "ca.pem"
+    credentials = ChannelCredentials("tls", ca_file=str(ca))
+    driver = AdsDriver(
+        Bootstrap((Server(server.address, credentials),), NODE),
+        backoff=BackOff(lambda: 0.5, initial=0.05, maximum=0.2),
+    )
+    watcher = Recorder()
+    try:
+        driver.subscribe(LDS, "a", watcher)
+        assert f"cannot read {str(ca)!r}" in str(watcher.next("error"))
+        ca.write_bytes(chain.read_bytes())
+        while (seen := watcher.next_any())[0] == "error":
+            assert isinstance(seen[2], StreamError)
+        assert seen[0] == "changed"
+    finally:
+        driver.close()
+    untrusting = Recorder()
+    driver = AdsDriver(Bootstrap((Server(server.address, ChannelCredentials("tls")),), NODE))
+    try:
+        driver.subscribe(LDS, "a", untrusting)
+        assert isinstance(untrusting.next("error"), StreamError)
+    finally:
+        driver.close()
+        server.stop()
+
+
 @pytest.mark.parametrize("state", ["never started", "connected", "connecting", "refused"])
 def test_close_in_any_state_is_quick_quiet_and_repeatable(
     state: str, server: AdsServer, caplog: pytest.LogCaptureFixture
@@ -432,7 +520,7 @@ def test_close_from_a_watcher_stops_the_thread(server: AdsServer) -> None:
 
 _EXIT = """
 import sys
-from pyrpc_xds.bootstrap import Bootstrap, Node, Server
+from pyrpc_xds.bootstrap import Bootstrap, ChannelCredentials, Node, Server
 from pyrpc_xds.xds.driver import AdsDriver
 from pyrpc_xds.xds.types import LDS
 
@@ -469,7 +557,7 @@ def test_interpreter_exits_clean_with_an_open_driver(moment: str, reachable: boo
 
 _FORK = """
 import os, sys
-from pyrpc_xds.bootstrap import Bootstrap, Node, Server
+from pyrpc_xds.bootstrap import Bootstrap, ChannelCredentials, Node, Server
 from pyrpc_xds.xds.driver import AdsDriver
 from pyrpc_xds.xds.types import LDS
 

@@ -101,7 +101,9 @@ def _whole_service(name: str) -> VirtualHost | None:
     if key is None or key.direction != "outbound" or key.subset:
         return None
     match = RouteMatch(PathMatcher(PathMatch.PREFIX, ""))
-    return VirtualHost("not routed", ("*",), (Route(match, ClusterRoute((WeightedCluster(name),)), "whole service"),))
+    return VirtualHost(
+        "not routed", ("*",), (Route(match, ClusterRoute((WeightedCluster(name),)), "whole service"),)
+    )
 
 
 def _virtual_host(host: Any, scope: _Scope) -> VirtualHost:
