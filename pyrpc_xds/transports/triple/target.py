@@ -25,7 +25,7 @@ from ...errors import CallError, Unavailable, UsageError
 from ...resilience.deadline import shorter
 from ..base import Destination, LiveCluster, LiveEndpoint, Mesh, Router, Snapshot
 from .connection import Connection, Drained, TripleConnector
-from .errors import TripleDeadlineExceeded, translated
+from .errors import TripleDeadlineExceeded, TripleError, TripleUnavailable, translated
 from .metadata import Metadata, base_headers
 from .options import Options, authority_of
 
@@ -36,6 +36,8 @@ CONNECT_SECONDS = 20.0
 # How long one endpoint may take before the next is tried beside it, as RFC 8305 (happy eyeballs) does for the
 # addresses of a name: nothing is lost, because the call has not begun.
 PATIENCE_SECONDS = 0.3
+# Endpoints that left between the pick and the connection, one after another, before a call gives up.
+MAX_MOVES = 10
 # For a better text, once the call has failed.
 _REASON_SECONDS = 0.5
 # Futures and streams that wait to begin on a thread of their own, per transport.
@@ -150,7 +152,16 @@ class Start:
         make round robin pass over the endpoints that are not connected yet.
     """
 
-    __slots__ = ("_headers", "_picked", "_timeout", "_wait_for_ready", "metadata", "method", "target")
+    __slots__ = (
+        "_asked",
+        "_headers",
+        "_picked",
+        "_timeout",
+        "_wait_for_ready",
+        "metadata",
+        "method",
+        "target",
+    )
 
     def __init__(
         self,
@@ -168,6 +179,8 @@ class Start:
         self.metadata = metadata
         self._headers = headers
         self._wait_for_ready = wait_for_ready
+        # Clock time of the caller's deadline, from the first step on: steps() may be carried out again.
+        self._asked: float | None = None
         self._picked = picked
 
     def steps(self, clock: Callable[[], float]) -> Generator[Step, Any, Started]:
@@ -181,11 +194,14 @@ class Start:
         """
         router = self.target.router
         method = self.method
-        asked = None if self._timeout is None else clock() + self._timeout
+        if self._asked is None and self._timeout is not None:
+            self._asked = clock() + self._timeout
+        asked = self._asked
         # None: no limit.
         until = asked
         pause = _PAUSE_SECONDS[0]
         decided = False
+        moves = 0
         while True:
             try:
                 picked, self._picked = self._picked, None
@@ -204,8 +220,18 @@ class Start:
                     seconds = shorter(destination, None if asked is None else asked - now)
                     until = None if seconds is None else now + seconds
                 connection = yield from self._connected(cluster, endpoint, until, clock)
+            except Drained:
+                # Decided by a configuration that has been replaced meanwhile. Nothing has begun: decide anew.
+                moves += 1
+                if moves < MAX_MOVES:
+                    continue
+                raise TripleUnavailable(
+                    f"{self.target.name} {method.path}: the endpoints keep leaving"
+                ) from None
             except CallError as error:
                 if not self._wait_for_ready or not isinstance(error, Unavailable):
+                    if isinstance(error, TripleError):
+                        raise
                     raise translated(error, self.target.name, method.path) from error
                 left = None if until is None else until - clock()
                 if left is not None and left <= 0:
@@ -228,11 +254,7 @@ class Start:
         # by a race with another caller: hence a few picks more than attempts.
         for _ in range(2 * MAX_ENDPOINTS):
             if endpoint not in tried:
-                try:
-                    ready = yield Connect(endpoint.connection, _at_most(PATIENCE_SECONDS, limit - clock()))
-                except Drained:
-                    endpoint = cluster.pick()
-                    continue
+                ready = yield Connect(endpoint.connection, _at_most(PATIENCE_SECONDS, limit - clock()))
                 if ready:
                     return _reached(endpoint)
                 tried.append(endpoint)
@@ -246,10 +268,7 @@ class Start:
         # All are slow or have failed: the slow ones in turn, until one is connected or all have failed.
         while slow and clock() < limit:
             endpoint = slow.pop(0)
-            try:
-                ready = yield Connect(endpoint.connection, _at_most(PATIENCE_SECONDS, limit - clock()))
-            except Drained:
-                continue
+            ready = yield Connect(endpoint.connection, _at_most(PATIENCE_SECONDS, limit - clock()))
             if ready:
                 return _reached(endpoint)
             if ready is None:
@@ -257,8 +276,6 @@ class Start:
         addresses = ", ".join(each.address for each in tried)
         if until is not None and clock() >= until:
             raise self._late(f"connecting to {addresses}")
-        if not tried:
-            raise Unavailable(f"cluster {cluster.name}: the endpoints keep leaving")
         reason = yield Explain(tried[-1].connection, _at_most(_REASON_SECONDS, limit - clock()))
         raise Unavailable(f"cluster {cluster.name}: could not connect to {addresses} (the last: {reason})")
 
