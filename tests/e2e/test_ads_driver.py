@@ -431,10 +431,11 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("tls")
     chain, key = folder / "chain.pem", folder / "key.pem"
     subprocess.run(
-        (
-            "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 "
-            "-subj /CN=control-plane -addext subjectAltName=IP:127.0.0.1 -keyout key.pem -out chain.pem"
-        ).split(),
+        [
+            *("openssl", "req", "-x509", "-nodes", "-days", "2", "-subj", "/CN=control-plane"),
+            *("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"),
+            *("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", "key.pem", "-out", "chain.pem"),
+        ],
         cwd=folder,
         check=True,
         capture_output=True,

@@ -94,6 +94,19 @@ def test_configuration_without_virtual_hosts_is_valid() -> None:
     assert decoded(route_pb2.RouteConfiguration(name="r")) == RouteConfiguration("r")
 
 
+def test_tcp_port_of_istio_goes_to_the_whole_service_with_a_note() -> None:
+    result = decoded(route_pb2.RouteConfiguration(name=ROUTES))
+    (host,) = result.virtual_hosts
+    assert host.domains == ("*",)
+    assert [kept.action for kept in host.routes] == [ClusterRoute((WeightedCluster(ROUTES),))]
+    assert "not HTTP or gRPC" in result.notes[0]
+
+
+@pytest.mark.parametrize("name", ["outbound|9090|v1|greeter", "inbound|9090||greeter", "9090", "r"])
+def test_empty_configuration_of_another_name_stays_empty(name: str) -> None:
+    assert decoded(route_pb2.RouteConfiguration(name=name)) == RouteConfiguration(name)
+
+
 # ---- destinations
 
 
