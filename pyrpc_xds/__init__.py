@@ -1,9 +1,9 @@
 """Proxyless Istio mesh for Python: Thrift and Triple/gRPC routed by xDS, without a sidecar.
 
-    xds = pyrpc_xds.XdsClient.from_env()
-    stub = GreeterStub(xds.triple.channel("xds:///greeter.default.svc.cluster.local:20000"))
-    with pyrpc_xds.attachments({"user": "admin"}):
-        stub.SayHello(HelloRequest(name="Joe"))
+xds = pyrpc_xds.XdsClient.from_env()
+stub = GreeterStub(xds.triple.channel("xds:///greeter.default.svc.cluster.local:20000"))
+with pyrpc_xds.attachments({"user": "admin"}):
+    stub.SayHello(HelloRequest(name="Joe"))
 """
 
 from typing import TYPE_CHECKING, Any

@@ -150,7 +150,10 @@ class XdsClient:
     def dump(self) -> dict[str, Any]:
         """What the client holds, as JSON values: node, control plane, resources with their states, targets."""
         targets = [
-            {"authority": router.authority, "state": "ready" if router.snapshot else router.failure or "waiting"}
+            {
+                "authority": router.authority,
+                "state": "ready" if router.snapshot else router.failure or "waiting",
+            }
             for router in list(self._followers)
         ]
         return {**self._driver.dump(), "targets": targets}

@@ -53,7 +53,9 @@ class Follower:
             except Exception as error:  # a defect of ours must cost this target its update, not others theirs
                 _log.exception("the configuration of %s could not be compiled", self.router.authority)
                 if self.router.snapshot is None:
-                    self.router.fail(f"its configuration could not be compiled: {type(error).__name__}: {error}")
+                    self.router.fail(
+                        f"its configuration could not be compiled: {type(error).__name__}: {error}"
+                    )
 
     def publish(self, config: MeshSnapshot) -> None:
         """Compile ``config`` and let calls see it. For a target that is not in xDS: any thread."""

@@ -63,7 +63,9 @@ class Background:
 
 def main() -> None:
     """Serve standard input until it closes."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--protocol", choices=sorted(TARGETS), required=True)
     parser.add_argument("--target", help="xds:///host:port; default: the greeter of the example mesh")
     options = parser.parse_args()

@@ -102,10 +102,16 @@ class Client:
     def call(self, count: int, attachments: Mapping[str, str]) -> tuple[dict[str, int], tuple[str, ...]]:
         """How many answers came from which version, and the background calls that were lost so far."""
         assert self._process.stdin and self._process.stdout
-        print(json.dumps({"calls": count, "attachments": dict(attachments)}), file=self._process.stdin, flush=True)
+        print(
+            json.dumps({"calls": count, "attachments": dict(attachments)}),
+            file=self._process.stdin,
+            flush=True,
+        )
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError(f"the client ended with exit code {self._process.wait(10)}; its error is above")
+            raise RuntimeError(
+                f"the client ended with exit code {self._process.wait(10)}; its error is above"
+            )
         answer = json.loads(line)
         return answer["seen"], tuple(answer["failures"])
 
@@ -193,7 +199,12 @@ def play(
         clients = {
             protocol: Client(
                 stack.enter_context(
-                    process("client", "--protocol", protocol, environment=workload(f"dubbo-go-client-{protocol}", xds_address))
+                    process(
+                        "client",
+                        "--protocol",
+                        protocol,
+                        environment=workload(f"dubbo-go-client-{protocol}", xds_address),
+                    )
                 )
             )
             for protocol in protocols

@@ -60,7 +60,12 @@ def main() -> None:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    print(json.dumps({"triple": f"{options.triple.rpartition(':')[0]}:{triple_port}", "thrift": thrift.address}), flush=True)
+    print(
+        json.dumps(
+            {"triple": f"{options.triple.rpartition(':')[0]}:{triple_port}", "thrift": thrift.address}
+        ),
+        flush=True,
+    )
     stopping.wait()
     thrift.stop(grace=5.0)
     triple.stop(grace=5.0).wait()

@@ -45,7 +45,9 @@ class LiveCluster:
             return self._pick_another(picker, endpoint, tried)
         return endpoint
 
-    def _pick_another(self, picker: AddressPicker, first: LiveEndpoint, tried: LiveEndpoint | None) -> LiveEndpoint:
+    def _pick_another(
+        self, picker: AddressPicker, first: LiveEndpoint, tried: LiveEndpoint | None
+    ) -> LiveEndpoint:
         now = self._clock()
         best, endpoint = first, first
         for _ in range(min(len(self.addresses), MAX_PASSED_OVER)):
@@ -66,7 +68,9 @@ class LiveCluster:
             self.addresses = frozenset()
         else:
             self.addresses = frozenset(
-                endpoint.address for locality in state.assignment.localities for endpoint in locality.endpoints
+                endpoint.address
+                for locality in state.assignment.localities
+                for endpoint in locality.endpoints
             )
             self._failure = (
                 f"has no usable endpoints (EDS {state.cluster.eds_service_name!r}); "

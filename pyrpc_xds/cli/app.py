@@ -34,7 +34,9 @@ def app() -> None:
     logging.getLogger("pyrpc_xds").setLevel(logging.CRITICAL)
 
 
-json_option: Callable[..., Any] = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+json_option: Callable[..., Any] = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON for programs."
+)
 timeout_option: Callable[..., Any] = click.option(
     "--timeout", default=10.0, show_default=True, help="Seconds to wait for the control plane."
 )

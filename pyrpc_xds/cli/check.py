@@ -37,7 +37,10 @@ def check(path: Path, strict: bool, as_json: bool) -> None:
             style = STYLE[finding.level]
             console.print(f"[{style}]{finding.level}[/] {place}{escape(finding.what)}", soft_wrap=True)
         for target in report.targets:
-            console.print(f"[bold]{escape(target.target)}[/] {target.protocol}, {plural(target.routes, 'route')}", soft_wrap=True)
+            console.print(
+                f"[bold]{escape(target.target)}[/] {target.protocol}, {plural(target.routes, 'route')}",
+                soft_wrap=True,
+            )
             for name, count in target.clusters:
                 style = "green" if count else "red"
                 console.print(f"  [{style}]{plural(count, 'endpoint')}[/] in {escape(name)}", soft_wrap=True)
@@ -57,8 +60,15 @@ def check_bootstrap(path: Path, as_json: bool) -> None:
     bootstrap = Bootstrap.from_file(path)
     server, node = bootstrap.servers[0], bootstrap.node
     if as_json:
-        print_json({"ok": True, "server": server.uri, "credentials": server.credentials.kind, "node": node.id})
+        print_json(
+            {"ok": True, "server": server.uri, "credentials": server.credentials.kind, "node": node.id}
+        )
         return
-    console.print(f"control plane {escape(server.uri)} ({server.credentials.kind}), node {escape(node.id)}", soft_wrap=True)
+    console.print(
+        f"control plane {escape(server.uri)} ({server.credentials.kind}), node {escape(node.id)}",
+        soft_wrap=True,
+    )
     for spare in bootstrap.servers[1:]:
-        console.print(f"[dim]note[/] {escape(spare.uri)} is not used: there is no fallback yet", soft_wrap=True)
+        console.print(
+            f"[dim]note[/] {escape(spare.uri)} is not used: there is no fallback yet", soft_wrap=True
+        )

@@ -34,5 +34,7 @@ def control_plane(config: Path, listen: str, as_json: bool) -> None:
         if as_json:
             print_json({"address": plane.address})
         else:
-            console.print(f"serving [bold]{config}[/] as xDS on [bold]{plane.address}[/]; ISTIOD_ADDR={plane.address}")
+            console.print(
+                f"serving [bold]{config}[/] as xDS on [bold]{plane.address}[/]; ISTIOD_ADDR={plane.address}"
+            )
         stopping.wait()

@@ -43,7 +43,9 @@ def demo(name: str, calls: int, as_json: bool) -> None:
         apply(scenario.mesh_yaml(scenario.TUTORIAL[0].rules, {}))
         with ControlPlane(Path(folder), "127.0.0.1:0") as plane:
             if not as_json:
-                console.print(f"control plane on [bold]{plane.address}[/], rules in [bold]{document}[/]", soft_wrap=True)
+                console.print(
+                    f"control plane on [bold]{plane.address}[/], rules in [bold]{document}[/]", soft_wrap=True
+                )
             results = scenario.play(
                 plane.address,
                 apply,
@@ -53,7 +55,9 @@ def demo(name: str, calls: int, as_json: bool) -> None:
     seconds = time.monotonic() - began
     passed = all(result.passed for result in results)
     if as_json:
-        print_json({"passed": passed, "seconds": round(seconds, 1), "rows": [as_dict(result) for result in results]})
+        print_json(
+            {"passed": passed, "seconds": round(seconds, 1), "rows": [as_dict(result) for result in results]}
+        )
     else:
         verdict = "[bold green]every step as the rules say[/]" if passed else "[bold red]a step is off[/]"
         console.print(f"{verdict} ({sum(sum(r.seen.values()) for r in results)} calls, {seconds:.1f} s)")

@@ -34,7 +34,9 @@ def dump(targets: tuple[str, ...], timeout: float, as_json: bool) -> None:
         print_json({**state, "problems": notes})
     else:
         stream = "[green]connected[/]" if state["connected"] else "[red]not connected[/]"
-        console.print(f"[bold]{escape(state['node']['id'])}[/] at [bold]{state['server']}[/], {stream}", soft_wrap=True)
+        console.print(
+            f"[bold]{escape(state['node']['id'])}[/] at [bold]{state['server']}[/], {stream}", soft_wrap=True
+        )
         if state["last_error"]:
             console.print(f"[red]{escape(state['last_error'])}[/]", soft_wrap=True)
         for resource in state["resources"]:
@@ -43,7 +45,9 @@ def dump(targets: tuple[str, ...], timeout: float, as_json: bool) -> None:
             details = [f"version {resource['version']}"] if resource["version"] else []
             details += [f"{age:.1f} s ago"] if age is not None else []
             details += [f"[red]{escape(resource['error'])}[/]"] if resource["error"] else []
-            line = f"[{style}]{resource['state']:9}[/] {resource['type']} [bold]{escape(resource['name'])}[/]  "
+            line = (
+                f"[{style}]{resource['state']:9}[/] {resource['type']} [bold]{escape(resource['name'])}[/]  "
+            )
             console.print(line + ", ".join(details), soft_wrap=True)
         for note in notes.values():
             console.print(f"[red]{escape(note)}[/]", soft_wrap=True)

@@ -70,7 +70,9 @@ def check_folder(path: Path) -> Report:
     :raises ConfigError: there is no such folder, or the control-plane extra is missing.
     """
     documents = read_files(config_files(path))
-    findings = [Finding("error", error.where, f"{error.what}. {error.hint}".rstrip()) for error in documents.errors]
+    findings = [
+        Finding("error", error.where, f"{error.what}. {error.hint}".rstrip()) for error in documents.errors
+    ]
     findings += [_note(text) for text in documents.notes]
     mesh = Mesh(documents.resources)
     findings += _rules(documents, mesh)
@@ -103,12 +105,16 @@ def _rules(documents: Documents, mesh: Mesh) -> Iterator[Finding]:
 def _virtual_service(mesh: Mesh, rule: VirtualService) -> Iterator[Finding]:
     where, scope = rule.meta.where, mesh.scope(rule.meta.namespace)
     if rule.gateways and "mesh" not in rule.gateways:
-        yield Finding("warning", where, "spec.gateways does not name 'mesh', so calls inside the mesh do not see it")
+        yield Finding(
+            "warning", where, "spec.gateways does not name 'mesh', so calls inside the mesh do not see it"
+        )
         return
     for host in rule.hosts:
         service = scope.service(host)
         if service is None and "*" not in host:
-            yield Finding("warning", where, f"no Service or ServiceEntry has the host {host}: the rules are never used")
+            yield Finding(
+                "warning", where, f"no Service or ServiceEntry has the host {host}: the rules are never used"
+            )
         elif service is not None and rule.http and not any(port.protocol.routed for port in service.ports):
             ports = ", ".join(f"{port.number} ({port.name})" for port in service.ports)
             yield Finding(
@@ -121,14 +127,22 @@ def _virtual_service(mesh: Mesh, rule: VirtualService) -> Iterator[Finding]:
         yield from _http_route(mesh, scope, rule, index, http)
 
 
-def _http_route(mesh: Mesh, scope: Scope, rule: VirtualService, index: int, http: HttpRoute) -> Iterator[Finding]:
+def _http_route(
+    mesh: Mesh, scope: Scope, rule: VirtualService, index: int, http: HttpRoute
+) -> Iterator[Finding]:
     where, place = rule.meta.where, f"spec.http[{index}]{f' ({http.name})' if http.name else ''}"
     for weighted in http.route:
         yield from _destination(mesh, scope, rule, place, weighted.destination)
     if http.retries is not None and http.retries.attempts:
-        yield Finding("note", where, f"{place}.retries: not applied by this version (a refused connection is retried)")
+        yield Finding(
+            "note", where, f"{place}.retries: not applied by this version (a refused connection is retried)"
+        )
     if index + 1 < len(rule.http) and not http.match:
-        yield Finding("warning", where, f"{place} matches every call: the {len(rule.http) - index - 1} after it never do")
+        yield Finding(
+            "warning",
+            where,
+            f"{place} matches every call: the {len(rule.http) - index - 1} after it never do",
+        )
 
 
 def _destination(
@@ -148,7 +162,9 @@ def _destination(
     if subset is None:
         known = ", ".join(entry.name for entry in merged.subsets) if merged else ""
         hint = f"its DestinationRule has {known}" if known else "it has no DestinationRule with subsets"
-        yield Finding("error", where, f"{named} has no subset {destination.subset!r} ({hint}): calls routed there fail")
+        yield Finding(
+            "error", where, f"{named} has no subset {destination.subset!r} ({hint}): calls routed there fail"
+        )
 
 
 def _destination_rule(mesh: Mesh, rule: Any) -> Iterator[Finding]:
@@ -166,7 +182,8 @@ def _destination_rule(mesh: Mesh, rule: Any) -> Iterator[Finding]:
             yield Finding(
                 "warning",
                 rule.meta.where,
-                f"subset {subset.name} has no endpoints: none has {wanted} (there is {', '.join(there) or 'no such label'})",
+                f"subset {subset.name} has no endpoints: none has {wanted} "
+                f"(there is {', '.join(there) or 'no such label'})",
             )
 
 
@@ -182,14 +199,16 @@ def _target(mesh: Mesh, service: MeshService, number: int) -> tuple[Target | Non
     view = NodeView(service.namespace, f"{service.namespace}.svc.{mesh.domain}")
     made = Snapshot(mesh, "check")
 
-    def decoded(kind: ResourceType[Any], resource: str) -> Any:
+    def decoded(kind: ResourceType, resource: str) -> Any:
         raw = made.resources(kind.type_url, view, resource).get(resource)
         if raw is None:
             return None
         try:
             model = kind.decode(raw)[1]
         except ResourceInvalid as error:
-            findings.append(Finding("error", name, f"the client refuses {kind.short_name} {resource}: {error.reason}"))
+            findings.append(
+                Finding("error", name, f"the client refuses {kind.short_name} {resource}: {error.reason}")
+            )
             return None
         findings.extend(Finding("note", name, note) for note in model.notes)
         return model
@@ -207,7 +226,9 @@ def _target(mesh: Mesh, service: MeshService, number: int) -> tuple[Target | Non
         count = len(assignment.endpoints) if assignment else 0
         clusters.append((cluster_name, count))
         if cluster is not None and not count:
-            findings.append(Finding("warning", name, f"cluster {cluster_name} has no usable endpoints: calls to it fail"))
+            findings.append(
+                Finding("warning", name, f"cluster {cluster_name} has no usable endpoints: calls to it fail")
+            )
     port = service.port(number)
     routes = sum(len(host.routes) for host in config.virtual_hosts)
     return Target(name, port.protocol.value if port else "", routes, tuple(clusters)), findings

@@ -16,14 +16,26 @@ from ..routing.snapshot import CompiledSnapshot
 from .app import app, console, headers_of, json_option, print_json, timeout_option
 from .offline import NoConnector
 
-MARKS = {"matched": "[green]✔[/]", "sometimes": "[yellow]%[/]", "failed": "[red]✘[/]", "not reached": "[dim]·[/]"}
+MARKS = {
+    "matched": "[green]✔[/]",
+    "sometimes": "[yellow]%[/]",
+    "failed": "[red]✘[/]",
+    "not reached": "[dim]·[/]",
+}
 SHOWN_ENDPOINTS = 8
 
 
 @app.command()
 @click.argument("target")
 @click.argument("path", metavar="/package.Service/Method")
-@click.option("-H", "--header", "headers", multiple=True, metavar="NAME=VALUE", help="An attachment of the call; repeatable.")
+@click.option(
+    "-H",
+    "--header",
+    "headers",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="An attachment of the call; repeatable.",
+)
 @timeout_option
 @json_option
 def route(target: str, path: str, headers: tuple[str, ...], timeout: float, as_json: bool) -> None:
@@ -33,7 +45,9 @@ def route(target: str, path: str, headers: tuple[str, ...], timeout: float, as_j
     Exits with 1 where the call would fail.
     """
     if not path.startswith("/"):
-        raise click.BadParameter(f"{path!r} does not begin with a slash: /package.Service/Method", param_hint="PATH")
+        raise click.BadParameter(
+            f"{path!r} does not begin with a slash: /package.Service/Method", param_hint="PATH"
+        )
     view = headers_of(headers)
     with XdsClient.from_env() as client:
         router = client.router(target, NoConnector())
@@ -53,14 +67,19 @@ def endpoints_of(state: ClusterState) -> tuple[list[str], str]:
     if not isinstance(state, ClusterConfig):
         return [], state.reason
     addresses = [endpoint.address for endpoint in state.assignment.endpoints]
-    return addresses, "" if addresses else "no usable endpoints: check readiness, labels and the DestinationRule's subset"
+    if addresses:
+        return addresses, ""
+    return [], "no usable endpoints: check readiness, labels and the DestinationRule's subset"
 
 
 def notes_of(snapshot: CompiledSnapshot) -> list[str]:
     """What was received and is not applied."""
     config = snapshot.config
-    clusters = [state.cluster for state in config.clusters.values() if isinstance(state, ClusterConfig)]
-    return [note for part in (config.listener, config.route_config, *clusters) for note in part.notes]
+    notes = [*config.listener.notes, *config.route_config.notes]
+    for state in config.clusters.values():
+        if isinstance(state, ClusterConfig):
+            notes += state.cluster.notes
+    return notes
 
 
 def show_json(snapshot: CompiledSnapshot, path: str, headers: dict[str, str]) -> bool:
@@ -89,7 +108,9 @@ def show(snapshot: CompiledSnapshot, path: str, headers: dict[str, str]) -> bool
     for entry in explanation.routes:
         to = ", ".join(f"{name} ({weight})" for name, weight in entry.clusters) or entry.action
         label = f"[bold]{escape(entry.name)}[/] " if entry.name else ""
-        console.print(f"{MARKS[entry.outcome]} {entry.index + 1}. {label}{escape(entry.wants)}", soft_wrap=True)
+        console.print(
+            f"{MARKS[entry.outcome]} {entry.index + 1}. {label}{escape(entry.wants)}", soft_wrap=True
+        )
         if reason := why_not(entry):
             console.print(f"     [red]{escape(reason)}[/]", soft_wrap=True)
         console.print(f"     [dim]to {escape(to)}[/]", soft_wrap=True)
@@ -104,7 +125,9 @@ def show(snapshot: CompiledSnapshot, path: str, headers: dict[str, str]) -> bool
         addresses, problem = endpoints_of(snapshot.config.clusters[name])
         failed = failed or bool(problem)
         more = f" and {len(addresses) - SHOWN_ENDPOINTS} more" if len(addresses) > SHOWN_ENDPOINTS else ""
-        content = f"[red]{escape(problem)}[/]" if problem else escape(", ".join(addresses[:SHOWN_ENDPOINTS])) + more
+        content = (
+            f"[red]{escape(problem)}[/]" if problem else escape(", ".join(addresses[:SHOWN_ENDPOINTS])) + more
+        )
         console.print(f"Cluster [bold]{escape(name)}[/] {weight / total:.0%}: {content}", soft_wrap=True)
     for note in notes_of(snapshot):
         console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)

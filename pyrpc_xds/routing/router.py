@@ -115,7 +115,8 @@ class Router:
         if self.failure:
             raise Unavailable(f"{self.authority}: {self.failure}{'; ' + note if note else ''}")
         waited = self._ready_timeout if timeout is None else timeout
-        text = f"{self.authority}: no configuration within {waited:g} s; {note or 'the control plane has not answered yet'}"
+        reason = note or "the control plane has not answered yet"
+        text = f"{self.authority}: no configuration within {waited:g} s; {reason}"
         raise Unavailable(text) if timeout is None else DeadlineExceeded(text)
 
     def on_close(self, callback: Callable[[], None]) -> None:

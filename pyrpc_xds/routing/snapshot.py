@@ -16,7 +16,9 @@ class Destination:
 
     __slots__ = ("action", "cap_only", "cluster", "route", "timeout")
 
-    def __init__(self, route: Route, action: ClusterRoute, cluster: LiveCluster, default: float | None) -> None:
+    def __init__(
+        self, route: Route, action: ClusterRoute, cluster: LiveCluster, default: float | None
+    ) -> None:
         self.route = route
         self.action = action
         self.cluster = cluster
@@ -35,7 +37,9 @@ class CompiledSnapshot:
 
     __slots__ = ("clusters", "config", "route", "table")
 
-    def __init__(self, config: MeshSnapshot, table: RouteTable[Destination], clusters: dict[str, LiveCluster]) -> None:
+    def __init__(
+        self, config: MeshSnapshot, table: RouteTable[Destination], clusters: dict[str, LiveCluster]
+    ) -> None:
         self.config = config
         self.table = table
         self.clusters = clusters

@@ -51,7 +51,7 @@ class Mesh:
         self._stack = stack
         self.plane = ControlPlane(address="127.0.0.1:0")
         self.plane.start()
-        stack.callback(lambda: self.plane.stop())
+        stack.callback(lambda: self.plane.stop())  # noqa: PLW0108: the one of then, after restarts
         self.client = pyrpc_xds.XdsClient.from_env(environment(self.plane.address))
         stack.callback(self.client.close)
         self.greeters: list[Greeter] = []
@@ -99,7 +99,9 @@ class Mesh:
         if self.protocol == "triple":
             messages, services = idl.protobuf()
             stub = services.GreeterStub(xds.triple.channel(target, **options))
-            return lambda timeout=10.0: str(stub.SayHello(messages.HelloRequest(name="x"), timeout=timeout).id)
+            return lambda timeout=10.0: str(
+                stub.SayHello(messages.HelloRequest(name="x"), timeout=timeout).id
+            )
         module = idl.thrift()
         greeter = xds.thrift.client(module.Greeter, target, **options)
 
@@ -114,7 +116,8 @@ class Mesh:
         kind = name.partition("-")[0].upper()
         shown = self.greeters if endpoints is None else endpoints
         listed = "".join(
-            f"\n  - {{address: 127.0.0.1, ports: {{{name}: {g.port}}}, labels: {{version: {g.version}}}}}" for g in shown
+            f"\n  - {{address: 127.0.0.1, ports: {{{name}: {g.port}}}, labels: {{version: {g.version}}}}}"
+            for g in shown
         )
         text = f"""
 apiVersion: networking.istio.io/v1
@@ -126,7 +129,7 @@ spec:
   ports: [{{number: {PORT}, name: {name}, protocol: {kind}}}]
   location: MESH_INTERNAL
   resolution: STATIC
-  endpoints: {listed or '[]'}
+  endpoints: {listed or "[]"}
 ---
 apiVersion: networking.istio.io/v1
 kind: DestinationRule

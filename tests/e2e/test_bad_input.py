@@ -15,7 +15,19 @@ import pytest
 import pyrpc_xds
 from pyrpc_xds.controlplane import ControlPlane, read_text
 from pyrpc_xds.errors import ConfigError, Unavailable, UsageError
-from tests.e2e.mesh import HOST, PATH, PROTOCOLS, TARGET, Load, Mesh, Protocol, environment, eventually, mesh, to
+from tests.e2e.mesh import (
+    HOST,
+    PATH,
+    PROTOCOLS,
+    TARGET,
+    Load,
+    Mesh,
+    Protocol,
+    environment,
+    eventually,
+    mesh,
+    to,
+)
 
 
 @pytest.fixture(params=PROTOCOLS)
@@ -56,25 +68,27 @@ def test_a_bad_document_in_the_folder_is_reported_and_the_rules_in_force_stay(
         world.serve("v1"), world.serve("v2")
         text = world.yaml(good)
         (tmp_path / "mesh.yaml").write_text(text)
-        with ControlPlane(tmp_path) as plane:
-            with pyrpc_xds.XdsClient.from_env(environment(plane.address)) as client:
-                call = world.caller(client=client)
-                assert call() == "v1.0.0"
-                broken = text.replace(*change)
-                assert broken != text
-                with Load(call, threads=2) as load:
-                    (tmp_path / "mesh.yaml").write_text(broken)
-                    eventually(lambda: plane.status().errors != ())
-                    load.more(20)
-                    (error,) = plane.status().errors
-                    assert words in error
-                    assert "mesh.yaml" in error
-                    with pyrpc_xds.attachments({"user": "admin"}):
-                        assert call() == "v2.0.0"
-                    (tmp_path / "mesh.yaml").write_text(text.replace("subset: v1", "subset: v2"))
-                    eventually(lambda: plane.status().errors == ())
-                    eventually(lambda: call() == "v2.0.0")
-                assert load.failures == []
+        with (
+            ControlPlane(tmp_path) as plane,
+            pyrpc_xds.XdsClient.from_env(environment(plane.address)) as client,
+        ):
+            call = world.caller(client=client)
+            assert call() == "v1.0.0"
+            broken = text.replace(*change)
+            assert broken != text
+            with Load(call, threads=2) as load:
+                (tmp_path / "mesh.yaml").write_text(broken)
+                eventually(lambda: plane.status().errors != ())
+                load.more(20)
+                (error,) = plane.status().errors
+                assert words in error
+                assert "mesh.yaml" in error
+                with pyrpc_xds.attachments({"user": "admin"}):
+                    assert call() == "v2.0.0"
+                (tmp_path / "mesh.yaml").write_text(text.replace("subset: v1", "subset: v2"))
+                eventually(lambda: plane.status().errors == ())
+                eventually(lambda: call() == "v2.0.0")
+            assert load.failures == []
 
 
 # -- the bootstrap ------------------------------------------------------------------------------------------------
@@ -100,20 +114,27 @@ def test_a_bad_bootstrap_is_one_config_error(variables: dict[str, str], words: s
 # -- targets ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("target", ["xds:///greeter", "xds://istiod/greeter:1", "http://greeter:80", "", "direct:///greeter:1"])
+@pytest.mark.parametrize(
+    "target", ["xds:///greeter", "xds://istiod/greeter:1", "http://greeter:80", "", "direct:///greeter:1"]
+)
 def test_a_target_of_another_form_is_a_usage_error_that_shows_the_forms(world: Mesh, target: str) -> None:
     with pytest.raises(UsageError, match=r"xds:/|three slashes"):
         world.caller(target)()
 
 
-@pytest.mark.parametrize("target", ["xds:///nobody.default.svc.cluster.local:9090", f"xds:///{HOST}:1234"], ids=["host", "port"])
+@pytest.mark.parametrize(
+    "target", ["xds:///nobody.default.svc.cluster.local:9090", f"xds:///{HOST}:1234"], ids=["host", "port"]
+)
 def test_an_unknown_host_or_port_fails_at_once_and_says_what_to_look_at(world: Mesh, target: str) -> None:
     world.serve("v1")
     world.apply()
     call = world.caller(target)
     for _ in range(2):
         began = time.monotonic()
-        with pytest.raises(Unavailable, match=rf"{target.removeprefix('xds:///')}.*check the Service's name, namespace and port"):
+        with pytest.raises(
+            Unavailable,
+            match=rf"{target.removeprefix('xds:///')}.*check the Service's name, namespace and port",
+        ):
             call(30.0)
         assert time.monotonic() - began < 10
 
@@ -128,7 +149,10 @@ def test_a_subset_without_endpoints_fails_alone_and_says_what_to_look_at(world: 
     world.apply(rules)
     call = world.caller()
     assert call() == "v1.0.0"
-    with pyrpc_xds.attachments({"lane": "none"}), pytest.raises(Unavailable, match=r"outbound\|9090\|empty\|.* has no usable endpoints.*subset"):
+    with (
+        pyrpc_xds.attachments({"lane": "none"}),
+        pytest.raises(Unavailable, match=r"outbound\|9090\|empty\|.* has no usable endpoints.*subset"),
+    ):
         call()
     assert call() == "v1.0.0"
 
@@ -151,7 +175,9 @@ def test_an_update_that_the_client_refuses_is_nacked_and_the_rules_in_force_stay
     world.apply(to("v1"))
     call = world.caller()
     assert call() == "v1.0.0"
-    refused = world.yaml(to("v1")) + f"""
+    refused = (
+        world.yaml(to("v1"))
+        + f"""
 ---
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
@@ -160,12 +186,19 @@ spec:
   host: {HOST}
   trafficPolicy: {{tls: {{mode: ISTIO_MUTUAL}}}}
 """
+    )
     with Load(call, threads=2) as load:
         world.plane.apply(refused)
         eventually(lambda: "NACKED" in resources(world).values())
         load.more(20)
     assert load.failures == []
-    (nack,) = {error for node in world.plane.status().nodes for kind in node.types.values() for error in [kind.error] if error}
+    (nack,) = {
+        error
+        for node in world.plane.status().nodes
+        for kind in node.types.values()
+        for error in [kind.error]
+        if error
+    }
     assert "UpstreamTlsContext" in nack
     world.apply(to("v2"))
     eventually(lambda: call() == "v2.0.0")
@@ -218,7 +251,9 @@ def test_commands_show_errors_as_one_line_and_exit_with_1(world: Mesh, tmp_path:
 
 
 def test_the_text_that_check_refuses_is_refused_by_the_control_plane_too() -> None:
-    documents = read_text("apiVersion: v1\nkind: Service\nmetadata: {name: x}\nspec: {ports: [{port: 99999}]}\n", "x.yaml")
+    documents = read_text(
+        "apiVersion: v1\nkind: Service\nmetadata: {name: x}\nspec: {ports: [{port: 99999}]}\n", "x.yaml"
+    )
     (error,) = documents.errors
     assert "99999" in str(error)
     assert "x.yaml, document 1 (Service default/x)" in str(error)

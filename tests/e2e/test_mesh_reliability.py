@@ -24,7 +24,9 @@ def world(request: pytest.FixtureRequest) -> Iterator[Mesh]:
         yield made
 
 
-def test_calls_go_on_while_the_control_plane_is_gone_and_see_its_new_rules_when_it_is_back(world: Mesh) -> None:
+def test_calls_go_on_while_the_control_plane_is_gone_and_see_its_new_rules_when_it_is_back(
+    world: Mesh,
+) -> None:
     world.serve("v1"), world.serve("v2")
     world.apply(to("v1"))
     call = world.caller()
@@ -72,7 +74,10 @@ def test_a_call_without_a_control_plane_ends_with_its_deadline_and_says_why(worl
     world.plane.stop()
     call = world.caller()
     began = time.monotonic()
-    with pytest.raises(DeadlineExceeded, match=r"no configuration within .* s; control plane 127\.0\.0\.1:\d+: .*node 'sidecar~"):
+    with pytest.raises(
+        DeadlineExceeded,
+        match=r"no configuration within .* s; control plane 127\.0\.0\.1:\d+: .*node 'sidecar~",
+    ):
         call(0.5)
     assert time.monotonic() - began < 5
 
@@ -180,7 +185,9 @@ def test_short_timeouts_of_a_virtual_service_do_not_fail_quick_calls(world: Mesh
 def test_a_server_killed_under_load_costs_at_most_the_calls_in_flight(protocol: Protocol) -> None:
     with mesh(protocol) as world:
         stays = world.serve("v1")
-        with scenario.process("server", "--version", "v2", environment=environment(world.plane.address)) as killed:
+        with scenario.process(
+            "server", "--version", "v2", environment=environment(world.plane.address)
+        ) as killed:
             assert killed.stdout
             line = killed.stdout.readline()
             port = int(__import__("json").loads(line)[protocol].rpartition(":")[2])

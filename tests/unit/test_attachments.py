@@ -66,6 +66,8 @@ async def test_each_task_has_its_own_and_inherits_those_of_its_creator() -> None
         (1, "x", "str"),
     ],
 )
-def test_what_cannot_travel_as_a_header_is_refused_where_it_is_set(name: object, value: object, reason: str) -> None:
+def test_what_cannot_travel_as_a_header_is_refused_where_it_is_set(
+    name: object, value: object, reason: str
+) -> None:
     with pytest.raises(UsageError, match=reason), attachments({name: value}):  # type: ignore[dict-item]
         pass

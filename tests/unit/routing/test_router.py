@@ -51,7 +51,9 @@ async def test_waiting_tasks_get_the_snapshot_published_from_another_thread() ->
 
 
 def test_the_callers_timeout_is_deadline_exceeded_with_the_state_of_the_control_plane() -> None:
-    with pytest.raises(DeadlineExceeded, match=r"greeter:9090: no configuration within 0.01 s; istiod refused"):
+    with pytest.raises(
+        DeadlineExceeded, match=r"greeter:9090: no configuration within 0.01 s; istiod refused"
+    ):
         router("istiod refused").wait(0.01)
 
 

@@ -70,7 +70,11 @@ class World:
         self.snapshots: list[MeshSnapshot] = []
         self.failures: list[str] = []
         self.manager = DependencyManager(
-            self.driver, TARGET, clusters_of=clusters_of, publish=self.snapshots.append, fail=self.failures.append
+            self.driver,
+            TARGET,
+            clusters_of=clusters_of,
+            publish=self.snapshots.append,
+            fail=self.failures.append,
         )
         self.manager.settle()
 
@@ -128,7 +132,9 @@ def test_nothing_is_published_until_the_last_resource_is_there() -> None:
     assert len(world.snapshots) == 1
 
 
-@pytest.mark.parametrize("order", list(itertools.permutations(range(6))), ids=lambda order: "".join(map(str, order)))
+@pytest.mark.parametrize(
+    "order", list(itertools.permutations(range(6))), ids=lambda order: "".join(map(str, order))
+)
 def test_every_order_of_arrival_gives_the_same_single_snapshot(order: tuple[int, ...]) -> None:
     world = World()
     for index in order:
@@ -177,7 +183,9 @@ def test_endpoints_of_the_old_routes_go_on_changing_while_new_routes_wait() -> N
 
 
 @pytest.mark.parametrize(
-    ("kind", "name"), [(CDS, "v1"), (EDS, "v1")], ids=["cluster refused or unknown", "endpoints refused or unknown"]
+    ("kind", "name"),
+    [(CDS, "v1"), (EDS, "v1")],
+    ids=["cluster refused or unknown", "endpoints refused or unknown"],
 )
 def test_a_bad_cluster_fails_alone(kind: ResourceType, name: str) -> None:
     world = World()
@@ -233,7 +241,9 @@ def test_a_listener_that_names_other_routes_moves_over_once_they_are_there() -> 
     assert ("RDS", "routes") not in world.driver.watched
 
 
-def test_a_cluster_that_moves_to_another_assignment_keeps_the_old_endpoints_until_the_new_ones_are_there() -> None:
+def test_a_cluster_that_moves_to_another_assignment_keeps_the_old_endpoints_until_the_new_ones_are_there() -> (
+    None
+):
     world = complete()
     world.say(CDS, "v1", Cluster("v1", "moved"))
     assert len(world.snapshots) == 1
