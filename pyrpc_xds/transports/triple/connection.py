@@ -186,7 +186,7 @@ class Connection:
     def drain(self) -> None:
         """Forget the channels: nothing new starts, what runs ends by itself and closes them."""
         for loop, connection in self._forget()[1].items():
-            _in_loop(loop, connection.calls.clear)  # the channel's last reference goes where it lives
+            _in_loop(loop, connection.forget)  # so that the last reference goes where the channel lives
 
     def _forget(self) -> tuple[Any, dict[asyncio.AbstractEventLoop, AioConnection]]:
         with self._lock:
@@ -275,6 +275,10 @@ class AioConnection:
         except grpc.aio.UsageError:
             return "the endpoint has left"
         return "it has just become reachable"
+
+    def forget(self) -> None:
+        """Let the channel go; it closes when its last call ends."""
+        self.calls = {}
 
     def close(self) -> None:
         """Close the channel: running calls end as cancelled."""
