@@ -94,6 +94,10 @@ async def serving(handler: Any, **options: Any) -> AsyncIterator[Any]:
         yield server
 
 
+def pool_of(mesh: FakeMesh) -> Any:
+    return mesh.endpoints[0].connection.here(asyncio.get_running_loop())
+
+
 async def until(condition: Any, seconds: float = 5.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():
@@ -178,10 +182,12 @@ async def test_thriftpy2_asyncio_client_and_our_server(pair: str, make_handler: 
 @pytest.mark.parametrize("protocol", ["binary", "compact"])
 async def test_our_client_and_our_server(framing: str, protocol: str) -> None:
     handler = AioHandler()
-    async with serving(handler) as server:
-        async with client_of(FakeMesh(server.address), framing=framing, protocol=protocol) as client:
-            await exercise(client, handler)
-            assert await client.tclose() == "closed by IDL"
+    async with (
+        serving(handler) as server,
+        client_of(FakeMesh(server.address), framing=framing, protocol=protocol) as client,
+    ):
+        await exercise(client, handler)
+        assert await client.tclose() == "closed by IDL"
 
 
 async def test_factories_of_thriftpy2_choose_the_form() -> None:
@@ -256,8 +262,7 @@ async def test_connection_closed_while_idle_is_not_used() -> None:
         async with client_of(mesh) as client:
             for _ in range(3):
                 assert await client.ping("x") == "pong"
-                pool = mesh.endpoints[0].connection.here(asyncio.get_running_loop())
-                await until(lambda: not pool.idle[0].fresh)
+                await until(lambda: not pool_of(mesh).idle[0].fresh)
 
 
 @pytest.mark.parametrize(

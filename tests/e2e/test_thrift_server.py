@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import socket
 import struct
 import threading
@@ -135,9 +134,12 @@ def test_error_text_stays_here_unless_exposed(handler: Handler, caplog: pytest.L
         assert str(hidden.value) == "Everything.undeclared failed"
         assert hidden.value.type == TApplicationException.INTERNAL_ERROR
     assert "secret of x" in caplog.text
-    with serving(handler, expose_errors=True) as server, calling(server) as client:
-        with pytest.raises(TApplicationException, match="secret of y"):
-            client.undeclared("y")
+    with (
+        serving(handler, expose_errors=True) as server,
+        calling(server) as client,
+        pytest.raises(TApplicationException, match="secret of y"),
+    ):
+        client.undeclared("y")
 
 
 def test_result_of_the_wrong_type_is_answered(caplog: pytest.LogCaptureFixture) -> None:
@@ -159,9 +161,12 @@ def test_result_of_the_wrong_type_is_answered(caplog: pytest.LogCaptureFixture) 
 
 
 def test_method_that_the_handler_lacks_is_an_internal_error() -> None:
-    with serving(object()) as server, calling(server) as client:
-        with pytest.raises(TApplicationException, match="failed"):
-            client.ping("x")
+    with (
+        serving(object()) as server,
+        calling(server) as client,
+        pytest.raises(TApplicationException, match="failed"),
+    ):
+        client.ping("x")
 
 
 def test_context_of_one_request_is_not_that_of_the_next() -> None:
@@ -204,20 +209,25 @@ def test_requests_sent_ahead_are_answered_in_order(form: str, handler: Handler) 
 
 def test_silent_and_slow_connections_are_closed_and_cost_no_worker(handler: Handler) -> None:
     limits = ServerLimits(handshake_timeout=0.2, frame_timeout=0.3, idle_timeout=0.4)
-    with serving(handler, workers=1, limits=limits) as server, calling(server) as honest:
-        with connected(server) as silent, connected(server) as half, connected(server) as idle:
-            half.sendall(framed(call())[:20])
-            idle.sendall(framed(call()))
-            assert b"ping" in idle.recv(1000)
-            slow = [connected(server) for _ in range(50)]
-            for sock in slow:
-                sock.sendall(b"\0\0")
-            for number in range(20):
-                assert honest.ping(str(number)) == str(number)
-            assert closed_by_server(silent) and closed_by_server(half) and closed_by_server(idle)
-            for sock in slow:
-                assert closed_by_server(sock)
-                sock.close()
+    with (
+        serving(handler, workers=1, limits=limits) as server,
+        calling(server) as honest,
+        connected(server) as silent,
+        connected(server) as half,
+        connected(server) as idle,
+    ):
+        half.sendall(framed(call())[:20])
+        idle.sendall(framed(call()))
+        assert b"ping" in idle.recv(1000)
+        slow = [connected(server) for _ in range(50)]
+        for sock in slow:
+            sock.sendall(b"\0\0")
+        for number in range(20):
+            assert honest.ping(str(number)) == str(number)
+        assert closed_by_server(silent) and closed_by_server(half) and closed_by_server(idle)
+        for sock in slow:
+            assert closed_by_server(sock)
+            sock.close()
 
 
 def test_message_that_trickles_does_not_renew_its_time(handler: Handler) -> None:
@@ -234,18 +244,21 @@ def test_message_that_trickles_does_not_renew_its_time(handler: Handler) -> None
 def test_client_that_does_not_read_costs_no_worker_and_is_closed(handler: Handler) -> None:
     large = framed(call(body=b"\x0b\0\x01" + struct.pack(">i", 8_000_000) + b"x" * 8_000_000 + b"\0"))
     limits = ServerLimits(frame_timeout=0.5)
-    with serving(handler, workers=1, limits=limits) as server, calling(server) as honest:
-        with connected(server) as sock:
-            sock.sendall(large)
-            wait_until(lambda: handler.calls == 1)
-            for number in range(20):
-                assert honest.ping(str(number)) == str(number)
-            time.sleep(1.2)
-            received = 0
-            with contextlib.suppress(ConnectionError):
-                while data := sock.recv(1 << 20):
-                    received += len(data)
-            assert received < 8_000_000
+    with (
+        serving(handler, workers=1, limits=limits) as server,
+        calling(server) as honest,
+        connected(server) as sock,
+    ):
+        sock.sendall(large)
+        wait_until(lambda: handler.calls == 1)
+        for number in range(20):
+            assert honest.ping(str(number)) == str(number)
+        time.sleep(1.2)
+        received = 0
+        with contextlib.suppress(ConnectionError):
+            while data := sock.recv(1 << 20):
+                received += len(data)
+        assert received < 8_000_000
 
 
 def test_client_that_reads_late_gets_the_whole_answer(handler: Handler) -> None:

@@ -66,10 +66,7 @@ class BinaryCodec:
     def _head(self, name: str, kind: int) -> _Head:
         label = name.encode()
         size = len(label).to_bytes(4, "big")
-        if self._wire.strict:
-            head = bytes((0x80, 1, 0, kind)) + size + label
-        else:
-            head = size + label + bytes((kind,))
+        head = bytes((128, 1, 0, kind)) + size + label if self._wire.strict else size + label + bytes((kind,))
         made = (struct.Struct(f">{'i' if self.framed else ''}{len(head)}si").pack, head, len(head) + 4)
         if len(self._heads[kind]) < _HEADS:
             self._heads[kind][name] = made

@@ -7,6 +7,7 @@ both; and what it lets through, thriftpy2 decodes without reading past the messa
 from __future__ import annotations
 
 import importlib.util
+import os
 import struct
 from pathlib import Path
 from types import ModuleType
@@ -33,13 +34,17 @@ def _load_reference() -> ModuleType:
 reference = _load_reference()
 
 
+# Where the package is meant to be uncompiled, pyrpc_xds._scan is the reference too.
+UNCOMPILED = bool(os.environ.get("PYRPC_XDS_NO_EXTENSIONS"))
+
+
 @pytest.fixture(params=["python", "cython"])
 def scan(request: pytest.FixtureRequest) -> Any:
     return reference if request.param == "python" else compiled
 
 
 def test_the_compiled_variant_is_compiled() -> None:
-    assert compiled.__file__ is not None and not compiled.__file__.endswith(".py")
+    assert compiled.__file__ is not None and compiled.__file__.endswith(".py") == UNCOMPILED
 
 
 def i8(*values: int) -> bytes:
@@ -331,6 +336,17 @@ def test_a_frame_after_a_refused_one_is_scanned_afresh(scan: Any) -> None:
     assert scanner.size == 14 and scanner.depth == 0
 
 
+def test_frame_is_scanned_only_where_the_bytes_are_exactly_one(scan: Any) -> None:
+    scanner = scan.Scanner(scan.BINARY, MIB, 64, 1000)
+    message = head(seqid=3) + S + text(b"abc") + i8(0)
+    frame = i32(len(message)) + message
+    assert scanner.frame(frame, None) and (scanner.seqid, scanner.body) == (3, 13)
+    for other in (b"", frame[:3], frame[:4], frame[:-1], frame + b"\0", frame + frame, i32(0), i32(-4)):
+        assert not scanner.frame(other, None)
+    with pytest.raises(scan.ScanError, match="unknown type"):
+        scanner.frame(i32(17) + head() + i8(99, 0, 0, 0), None)
+
+
 # In these the structure is sound, but thriftpy2's decoder reads by the IDL's type and so out of step.
 MAP_OF_I32 = {b"m": {1: (13, (8, None, 11, None))}}
 
@@ -384,7 +400,7 @@ def _bytes_like_messages(draw: st.DrawFn) -> tuple[int, bytes]:
         part = st.one_of(
             st.binary(max_size=6),
             st.builds(lambda kind, fid: i8(kind) + i16(fid), kinds, st.integers(-2, 6)),
-            st.builds(lambda size: i32(size), st.integers(-2, 6)),
+            st.builds(i32, st.integers(-2, 6)),
             st.builds(lambda kind, size: i8(kind) + i32(size), kinds, st.integers(-1, 4)),
             st.builds(lambda a, b, size: i8(a, b) + i32(size), kinds, kinds, st.integers(-1, 4)),
             st.builds(text, st.binary(max_size=4)),
@@ -393,7 +409,7 @@ def _bytes_like_messages(draw: st.DrawFn) -> tuple[int, bytes]:
     part = st.one_of(
         st.binary(max_size=6),
         st.builds(lambda delta, kind: i8(delta << 4 | kind), st.integers(0, 3), st.integers(0, 13)),
-        st.builds(lambda count: i8(count), st.integers(0, 6)),
+        st.builds(i8, st.integers(0, 6)),
     )
     return protocol, chead() + b"".join(draw(st.lists(part, max_size=16))) + bytes(draw(st.integers(0, 3)))
 
