@@ -59,15 +59,14 @@ def _selected(
     found = rule.subset(subset) if rule is not None and subset else None
     labels = found.labels if found is not None else {}
     send_unhealthy = not _min_health_percent(rule, subset, port)
-    node_names = {pod.node_name for pod in mesh.pods_at(node.addresses, node.namespace)}
     return [
         endpoint
         for endpoint in mesh.endpoints(service)
         if endpoint.port_name == mesh_port.name
-        and is_ip(endpoint.address)
+        and (is_ip(endpoint.address) or endpoint.is_unix)
         and endpoint.has_labels(labels)
         and (send_unhealthy or endpoint.health is not Health.UNHEALTHY)
-        and (not service.node_local or endpoint.node_name in node_names)
+        and (not service.node_local or endpoint.node_name == node.node_name)
     ]
 
 
@@ -112,8 +111,12 @@ def encode_endpoint(endpoint: MeshEndpoint, cluster_id: str, mutual_tls: bool) -
     """
     canonical, revision = endpoint.canonical()
     workload = ";".join((endpoint.workload, endpoint.namespace, canonical, revision, cluster_id))
-    socket = length_delimited(2, endpoint.address.encode()) + b"\x18" + varint(endpoint.port)
-    found = length_delimited(1, length_delimited(1, length_delimited(1, socket)))
+    if endpoint.is_unix:
+        address = length_delimited(2, length_delimited(1, endpoint.address.encode()))
+    else:
+        socket = length_delimited(2, endpoint.address.encode()) + b"\x18" + varint(endpoint.port)
+        address = length_delimited(1, socket)
+    found = length_delimited(1, length_delimited(1, address))
     if endpoint.health:
         found += b"\x10" + varint(endpoint.health)
     metadata = length_delimited(1, _filter_metadata("istio", "workload", workload))

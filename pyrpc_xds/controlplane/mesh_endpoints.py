@@ -35,6 +35,11 @@ class MeshEndpoint:
     tls_mode: str = ""
     node_name: str = ""
 
+    @property
+    def is_unix(self) -> bool:
+        """Whether the address is the path of a Unix socket: those have no port."""
+        return not self.port and self.address.startswith("/")
+
     def has_labels(self, wanted: Labels) -> bool:
         """Whether all of ``wanted`` are among the endpoint's labels."""
         if not wanted:

@@ -95,6 +95,7 @@ class NodeView:
     labels: tuple[tuple[str, str], ...] = ()
     addresses: tuple[str, ...] = ()
     cluster_id: str = "Kubernetes"
+    node_name: str = ""
 
     @property
     def label_map(self) -> Labels:
@@ -138,4 +139,5 @@ def parse_node(node_id: str, metadata: Mapping[str, Any]) -> NodeView:
         labels=tuple(sorted((str(key), str(value)) for key, value in (labels or {}).items())),
         addresses=addresses,
         cluster_id=str(metadata.get("CLUSTER_ID") or "Kubernetes"),
+        node_name=str(metadata.get("NODE_NAME") or ""),
     )

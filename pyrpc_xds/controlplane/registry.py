@@ -262,9 +262,10 @@ class Mesh:
         tls_mode = workload.labels.get(
             "security.istio.io/tlsMode", "istio" if workload.service_account else ""
         )
+        unix = workload.address.startswith("unix://")
         return MeshEndpoint(
-            address=workload.address,
-            port=port,
+            address=workload.address.removeprefix("unix://"),
+            port=0 if unix else port,
             port_name=port_name,
             labels=self._augment(workload.labels, workload.locality, ""),
             locality=workload.locality,
@@ -347,15 +348,6 @@ class Mesh:
     def endpoints(self, service: MeshService) -> tuple[MeshEndpoint, ...]:
         """All endpoints of all ports of a service."""
         return tuple(self._endpoints.get((service.host, service.namespace), ()))
-
-    def pods_at(self, addresses: Iterable[str], namespace: str) -> list[Pod]:
-        """The pods of a namespace that have one of the addresses."""
-        return [
-            pod
-            for address in addresses
-            for pod in self._pods_by_ip.get(address, [])
-            if pod.meta.namespace == namespace
-        ]
 
     # --- what a namespace sees ---------------------------------------------------------------------------
 

@@ -59,9 +59,10 @@ def grpc_node(
     ip: str = "127.0.0.99",
     labels: Mapping[str, str] | None = None,
     generator: str | None = "grpc",
+    node: str = "",
 ) -> base_pb2.Node:
     """The node that a proxyless pod of ``namespace`` presents."""
-    node = base_pb2.Node(
+    found = base_pb2.Node(
         id=f"sidecar~{ip}~{pod}.{namespace}~{namespace}.svc.cluster.local", user_agent_name="ads-dump"
     )
     metadata: dict[str, Any] = {
@@ -73,8 +74,10 @@ def grpc_node(
     }
     if generator:
         metadata["GENERATOR"] = generator
-    node.metadata.update(metadata)
-    return node
+    if node:
+        metadata["NODE_NAME"] = node
+    found.metadata.update(metadata)
+    return found
 
 
 def decode(type_url: str, value: bytes) -> message.Message:
