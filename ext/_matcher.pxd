@@ -70,14 +70,15 @@ cdef class RouteEntry:
     cdef readonly PathTest path
     cdef readonly tuple tests
     cdef readonly object destination
-    cdef Picker picker
+    cdef readonly Picker picker
     cdef readonly long index
 
 
 cdef class Candidate:
-    cdef RouteEntry entry
     cdef long index
-    cdef PathTest regex
+    cdef object destination
+    cdef Picker picker
+    cdef PathTest path, regex
     cdef tuple checks, later
 
     cdef bint holds(self, str path, dict headers)
@@ -185,11 +186,11 @@ cdef class RouteProgram:
 
     cdef Plan plan(self, str path)
 
-    @cython.locals(view=dict, plan=Plan, candidate=Candidate)
-    cdef RouteEntry decide(self, str path, object headers)
+    @cython.locals(view=dict, plan=Plan)
+    cdef Candidate decide(self, str path, object headers)
 
-    @cython.locals(entry=RouteEntry)
+    @cython.locals(found=Candidate)
     cpdef long find(self, str path, object headers)
 
-    @cython.locals(entry=RouteEntry)
+    @cython.locals(found=Candidate)
     cpdef object match(self, str path, object headers)
