@@ -10,6 +10,10 @@ The scan is a push parser. It keeps at most one unfinished primitive between pie
 the bytes whatever the pieces are: byte by byte is the same as whole.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 BINARY = 1
 COMPACT = 2
 
@@ -50,7 +54,7 @@ class ScanError(ValueError):
     :ivar offset: where, in bytes from the start of the message.
     """
 
-    def __init__(self, kind, offset):
+    def __init__(self, kind: str, offset: int) -> None:
         self.kind = kind
         self.offset = offset
         ValueError.__init__(self, f"{kind} at byte {offset}")
@@ -64,7 +68,7 @@ class Scanner:
     start of the message to the struct and to the end).
     """
 
-    def __init__(self, protocol, max_bytes, max_depth, max_elements):
+    def __init__(self, protocol: int, max_bytes: int, max_depth: int, max_elements: int) -> None:
         if protocol not in (BINARY, COMPACT):
             raise ValueError(f"protocol: BINARY or COMPACT, not {protocol!r}")
         self.compact = protocol == COMPACT
@@ -73,24 +77,24 @@ class Scanner:
         self.max_elements = max_elements
         self.fixed = _FIXED_COMPACT if self.compact else _FIXED_BINARY
         self.least = _LEAST_COMPACT if self.compact else _LEAST_BINARY
-        self.stack = []
+        self.stack: list[Any] = []
         self.reset()
 
-    def reset(self):
+    def reset(self) -> None:
         """Forget the message; the next byte is the first of another."""
         self.limit = self.max_bytes
         self.base = 0
         self.phase = _HEAD
         self.skip = 0
         self.want = 0
-        self.want_node = None
+        self.want_node: Any = None
         self.form = _STRUCT_FORM
         self.left = 0
         self.even = 0
         self.odd = 0
         self.fid = 0
-        self.even_node = None
-        self.odd_node = None
+        self.even_node: Any = None
+        self.odd_node: Any = None
         self.depth = 0
         self.elements = 0
         self.number = 0
@@ -105,7 +109,7 @@ class Scanner:
         if self.stack:
             self.stack = []
 
-    def whole(self, frame, start, schemas):
+    def whole(self, frame: bytes, start: int, schemas: Any) -> None:
         """Scan a frame that holds exactly one message.
 
         :param frame: bytes.
@@ -125,7 +129,7 @@ class Scanner:
         if pos != end:
             raise ScanError("bytes after the message", pos - start)
 
-    def frame(self, data, schemas):
+    def frame(self, data: bytes, schemas: Any) -> bool:
         """Scan ``data`` where it is exactly one frame, its four bytes of length included.
 
         :returns: whether it is; where not, nothing has been scanned.
@@ -137,7 +141,7 @@ class Scanner:
         self.whole(data, 4, schemas)
         return True
 
-    def feed(self, piece, schemas):
+    def feed(self, piece: bytes, schemas: Any) -> int:
         """Take the next piece of a message whose length is not announced.
 
         :param piece: bytes; may reach into the following message.
@@ -164,7 +168,7 @@ class Scanner:
         self.carry = piece[pos:]
         return -1
 
-    def _run(self, data, pos, end, schemas):
+    def _run(self, data: bytes, pos: int, end: int, schemas: Any) -> int:
         """Walk as far as whole primitives reach; the position after the last of them."""
         if self.phase < _BODY:
             pos = self._header(data, pos, end, schemas)
@@ -205,7 +209,7 @@ class Scanner:
             if self.want:
                 return mark
 
-    def _header(self, data, pos, end, schemas):
+    def _header(self, data: bytes, pos: int, end: int, schemas: Any) -> int:
         """The message header, in three steps so that a short piece costs no second walk."""
         if self.phase == _HEAD:
             mark = pos
@@ -275,7 +279,7 @@ class Scanner:
         self.even_node = None if schemas is None or self.kind == 3 else schemas.get(self.name)
         return pos
 
-    def _field(self, data, pos, end):
+    def _field(self, data: bytes, pos: int, end: int) -> int:
         """A field header; the type of its value is then in ``want``. The end of the struct pops it.
 
         :returns: the position after it; unmoved where more bytes are needed.
@@ -322,7 +326,7 @@ class Scanner:
                 self.want_node = field[1]
         return pos
 
-    def _value(self, data, pos, end):
+    def _value(self, data: bytes, pos: int, end: int) -> int:
         """The fixed part of the value in ``want``, which stays set where more bytes are needed."""
         kind = self.want
         size = self.fixed[kind]
@@ -361,7 +365,7 @@ class Scanner:
         self.want = 0
         return pos
 
-    def _container(self, data, pos, end):
+    def _container(self, data: bytes, pos: int, end: int) -> int:
         """The header of the map, list or set in ``want``."""
         kind = self.want
         node = self.want_node
@@ -452,12 +456,12 @@ class Scanner:
         self.odd_node = odd_node
         return pos
 
-    def _fits(self, length, pos):
+    def _fits(self, length: int, pos: int) -> int:
         if length > self.limit - self.base - pos:
             raise ScanError("length beyond the message", self.base + pos)
         return 0
 
-    def _push(self, pos):
+    def _push(self, pos: int) -> int:
         if self.depth >= self.max_depth:
             raise ScanError("nested too deep", self.base + pos)
         self.depth += 1
@@ -466,7 +470,7 @@ class Scanner:
         )
         return 0
 
-    def _pop(self):
+    def _pop(self) -> int:
         self.depth -= 1
         if not self.depth:
             self.phase = _DONE
@@ -474,12 +478,12 @@ class Scanner:
         self.form, self.left, self.even, self.odd, self.fid, self.even_node, self.odd_node = self.stack.pop()
         return 0
 
-    def _i32(self, data, pos):
+    def _i32(self, data: bytes, pos: int) -> int:
         high = data[pos]
         number = (high << 24) | (data[pos + 1] << 16) | (data[pos + 2] << 8) | data[pos + 3]
         return number - 0x100000000 if high >= 0x80 else number
 
-    def _varint(self, data, pos, end, most):
+    def _varint(self, data: bytes, pos: int, end: int, most: int) -> int:
         """Put an unsigned varint into ``number``; the position after it, or -1: it goes on after ``end``."""
         number = 0
         shift = 0

@@ -190,6 +190,9 @@ class AioThriftClient:
         return f"<AioThriftClient {self._caller.service.name} of {self.target}{state}>"
 
     def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
+        if name.startswith("_"):
+            # copy and pickle ask before there is a `_caller`.
+            raise AttributeError(name)
         method = method_named(self._caller.service, name)
         if method is None:
             raise AttributeError(f"{self._caller.service.name} has no method {name!r}")

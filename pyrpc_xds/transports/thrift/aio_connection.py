@@ -7,7 +7,6 @@ import threading
 from collections import deque
 from collections.abc import Mapping
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from .address import split
 from .codec import codec_for
@@ -264,8 +263,8 @@ class AioPool:
         self.limits = limits
         self.closed = False
         self._lock = threading.Lock()
-        # Guarded by _lock.
-        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopPool] = WeakKeyDictionary()
+        # Changed under _lock, read without. What belongs to closed loops goes when another loop comes.
+        self._loops: dict[asyncio.AbstractEventLoop, _LoopPool] = {}
 
     def __repr__(self) -> str:
         with self._lock:
@@ -278,6 +277,8 @@ class AioPool:
         pool = self._loops.get(loop)
         if pool is None:
             with self._lock:
+                for each in [each for each in self._loops if each.is_closed()]:
+                    del self._loops[each]
                 pool = self._loops.setdefault(loop, _LoopPool(self, loop))
         return pool
 

@@ -210,6 +210,9 @@ class ThriftClient:
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         # Only reached the first time: the method is kept on the instance.
+        if name.startswith("_"):
+            # copy and pickle ask before there is a `_caller`.
+            raise AttributeError(name)
         method = method_named(self._caller.service, name)
         if method is None:
             raise AttributeError(f"{self._caller.service.name} has no method {name!r}")
