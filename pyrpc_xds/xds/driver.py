@@ -1,4 +1,4 @@
-"""The thread that runs the session: the only I/O of this folder.
+"""The thread that runs the session: with its streams the only I/O of this folder.
 
 One daemon thread owns the session, the timers and every call to a watcher; it starts with the first
 subscription. Per stream there are two more: a reader, and the one in which grpc takes requests. Everything
@@ -20,97 +20,31 @@ import random as _random
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import grpc
-
-from ..bootstrap import Bootstrap, ChannelCredentials, Server
-from ..errors import ConfigError, StreamError, UsageError
+from ..bootstrap import Bootstrap, Server
+from ..errors import StreamError, UsageError
 from .backoff import BackOff
-from .decode.envelope import ADS_METHOD, decode_response, encode_node, encode_request
+from .decode.envelope import decode_response, encode_node, encode_request
 from .session import Session
+from .stream import (
+    KEEPALIVE_TIME_MS,
+    MAX_MESSAGE_BYTES,
+    RARE_KEEPALIVE_TIME_MS,
+    TOO_MANY_PINGS,
+    AdsStream,
+    open_channel,
+)
 from .types import ResourceType
 from .watch import Watcher
 
 _log = logging.getLogger("pyrpc_xds.xds")
 
-MAX_MESSAGE_BYTES = 16 * 1024 * 1024
-# A dead peer is noticed after both together, 30 s. istiod allows a ping every 15 s; a gRPC server with default
-# settings allows one in five minutes and hangs up on the fourth, which is how we learn that it is one.
-_KEEPALIVE_TIME_MS = 20_000
-_KEEPALIVE_TIMEOUT_MS = 10_000
-_RARE_KEEPALIVE_TIME_MS = 300_000
-_TOO_MANY_PINGS = "too many pings"
 # Between turns that fail, which only a bug of ours can do.
 _BUG_PAUSE = 0.1
 # A turn of the loop ends after so many commands or rounds of news, so that no flood starves the rest.
 _MAX_BATCH = 1000
-
-
-class _Stream:
-    """One ADS stream and its threads. Used by the driver thread, except where a comment says otherwise.
-
-    :ivar taken: requests that grpc has taken for sending, which it does only on a live connection.
-    """
-
-    def __init__(self, driver: AdsDriver, channel: grpc.Channel, opened_at: float) -> None:
-        self.opened_at = opened_at
-        self.handed = 0
-        self.taken = 0
-        self._inbox = driver._inbox
-        self._channel = channel
-        self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._processed = threading.Semaphore(0)
-        self._ended = False
-        method = channel.stream_stream(ADS_METHOD, None, None)  # no serializers: bytes in, bytes out
-        self._call = method(self._requests(), wait_for_ready=False)
-        self._reader = threading.Thread(target=self._read, name="pyrpc-xds-ads-reader", daemon=True)
-        self._reader.start()
-
-    def send(self, request: bytes) -> None:
-        self.handed += 1
-        self._outbox.put(request)
-
-    def processed(self) -> None:
-        """The last message is dealt with: the reader may fetch the next."""
-        self._processed.release()
-
-    def end(self) -> None:
-        """Abandon the stream; its threads end by themselves."""
-        self._ended = True
-        self._outbox.put(None)
-        self._processed.release()
-        self._call.cancel()  # type: ignore[no-untyped-call]
-        self._channel.close()
-
-    def join(self, timeout: float) -> None:
-        self._reader.join(timeout)
-
-    def _requests(self) -> Iterator[bytes]:
-        """Runs in a thread of grpc, which comes back for more once the message is on its way.
-
-        (Should another version of grpc come back earlier, resource timers would start a little early.)
-        """
-        while (request := self._outbox.get()) is not None:
-            yield request
-            self._inbox.put((self, None, None))
-
-    def _read(self) -> None:
-        """Runs in the reader thread."""
-        error = StreamError("the control plane closed the ADS stream")
-        try:
-            for message in self._call:
-                self._inbox.put((self, message, None))
-                self._processed.acquire()
-                if self._ended:
-                    return
-        except grpc.RpcError as failure:
-            error = StreamError(_explain(failure))
-        except Exception as failure:  # grpc closing under us
-            error = StreamError(f"{type(failure).__name__}: {failure}")
-        self._inbox.put((self, None, error))
 
 
 class AdsDriver:
@@ -173,9 +107,9 @@ class AdsDriver:
             resource_timeout=self._resource_timeout,
             timer_is_transient=self.server.resource_timer_is_transient_error,
         )
-        self._stream: _Stream | None = None
+        self._stream: AdsStream | None = None
         self._reconnect_at: float | None = None
-        self._keepalive_ms = _KEEPALIVE_TIME_MS
+        self._keepalive_ms = KEEPALIVE_TIME_MS
         self._later: list[tuple[float, int, Callable[[], None]]] = []  # a heap, by time
         self._order = itertools.count()
         self._stopping = False
@@ -341,7 +275,7 @@ class AdsDriver:
         if message_from is not None:
             message_from.processed()
 
-    def _take(self) -> _Stream | None:
+    def _take(self) -> AdsStream | None:
         """Wait for input and process what there is, at most one message.
 
         :returns: the stream that the message came from, its reader waiting.
@@ -361,7 +295,7 @@ class AdsDriver:
             if callable(item):
                 self._guarded(item)
                 continue
-            stream: _Stream = item[0]
+            stream: AdsStream = item[0]
             message: bytes | None = item[1]
             error: StreamError | None = item[2]
             if stream is not self._stream:
@@ -397,30 +331,16 @@ class AdsDriver:
 
     def _connect(self, now: float) -> None:
         try:
-            channel = self._channel()
+            channel = open_channel(self.server, self._keepalive_ms, self._max_message_bytes)
             self._session.opened(now)
-            self._stream = _Stream(self, channel, now)
+            self._stream = AdsStream(self._inbox, channel, now)
         except Exception as error:
             # Unreadable certificates, a target that grpc refuses: they may be put right, so keep trying.
             self._session.opened(now)
             self._ended(StreamError(f"{type(error).__name__}: {error}"), now, now)
             self._deliver()
 
-    def _channel(self) -> grpc.Channel:
-        options = (
-            ("grpc.max_receive_message_length", self._max_message_bytes),
-            ("grpc.keepalive_time_ms", self._keepalive_ms),
-            ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
-            ("grpc.http2.max_pings_without_data", 0),
-            # Attempts are ours to time; shared subchannels would bring grpc's own back-off in between.
-            ("grpc.use_local_subchannel_pool", 1),
-            ("grpc.enable_retries", 0),
-        )
-        if self.server.credentials.kind == "insecure":
-            return grpc.insecure_channel(self.server.uri, options)
-        return grpc.secure_channel(self.server.uri, _tls(self.server.credentials), options)
-
-    def _received(self, stream: _Stream, message: bytes) -> None:
+    def _received(self, stream: AdsStream, message: bytes) -> None:
         now = self._clock()
         try:
             self._session.received(decode_response(message), now)
@@ -438,8 +358,8 @@ class AdsDriver:
 
     def _ended(self, error: StreamError, opened_at: float, now: float) -> None:
         answered = self._session.answered
-        if _TOO_MANY_PINGS in str(error).lower():
-            self._keepalive_ms = _RARE_KEEPALIVE_TIME_MS
+        if TOO_MANY_PINGS in str(error).lower():
+            self._keepalive_ms = RARE_KEEPALIVE_TIME_MS
         text = f"control plane {self.server.uri}: {error}"
         delay = self._backoff.delay(answered=answered, lifetime=now - opened_at)
         self._failure = (now, text)
@@ -466,30 +386,6 @@ class AdsDriver:
         self._fresh()
         for callback in self._forked:
             self._guarded(callback)
-
-
-def _tls(credentials: ChannelCredentials) -> grpc.ChannelCredentials:
-    """Read the files of ``credentials``, at every attempt: they are rotated (gRFC A65).
-
-    :raises ConfigError: one cannot be read.
-    """
-    contents = []
-    for path in (credentials.ca_file, credentials.private_key_file, credentials.certificate_file):
-        try:
-            contents.append(Path(path).read_bytes() if path else None)
-        except OSError as error:
-            raise ConfigError(f"cannot read {path!r}: {error.strerror}", where="channel_creds") from None
-    return grpc.ssl_channel_credentials(*contents)
-
-
-def _explain(failure: grpc.RpcError) -> str:
-    """A failed stream in words."""
-    code = getattr(failure, "code", lambda: None)()
-    details = getattr(failure, "details", lambda: None)() or str(failure)
-    text = f"ADS stream failed with {getattr(code, 'name', code)}: {details}"
-    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in details:
-        text += " (raise max_message_bytes)"
-    return text
 
 
 # Running drivers: closed when the interpreter exits, restarted after a fork.

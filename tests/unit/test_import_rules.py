@@ -60,7 +60,7 @@ RULES = [
     Rule(
         "grpcio is the ADS stream's, Triple's and the control plane's",
         where=("*",),
-        but=("xds/driver.py", "transports/triple/*", "controlplane/*"),
+        but=("xds/stream.py", "transports/triple/*", "controlplane/*"),
         never=("grpc",),
     ),
     Rule(
@@ -108,7 +108,7 @@ RULES = [
     Rule(
         "sans-IO parts neither wait nor start anything (the decoder of endpoints uses socket.inet_pton)",
         where=CORE,
-        but=("xds/driver.py", "routing/router.py", "xds/decode/endpoint.py"),
+        but=("xds/driver.py", "xds/stream.py", "routing/router.py", "xds/decode/endpoint.py"),
         never=WAITING,
     ),
     Rule(
@@ -120,7 +120,13 @@ RULES = [
     Rule(
         "sans-IO parts have no threads; live clusters and endpoints are shared by them, and may lock",
         where=CORE,
-        but=("xds/driver.py", "routing/router.py", "balancing/cluster.py", "balancing/endpoint.py"),
+        but=(
+            "xds/driver.py",
+            "xds/stream.py",
+            "routing/router.py",
+            "balancing/cluster.py",
+            "balancing/endpoint.py",
+        ),
         never=("threading", "_thread", "queue"),
     ),
     Rule(
