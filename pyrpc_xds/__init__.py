@@ -8,6 +8,7 @@ with pyrpc_xds.attachments({"user": "admin"}):
 
 from typing import TYPE_CHECKING, Any
 
+from ._version import __version__
 from .attachments import attachments, current_attachments
 from .bootstrap import Bootstrap
 from .errors import (
@@ -37,6 +38,7 @@ __all__ = [
     "UsageError",
     "XdsClient",
     "XdsError",
+    "__version__",
     "attachments",
     "current_attachments",
 ]

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from ._picker import Rng
+from ._version import __version__
 from .balancing.cluster import LiveClusters
 from .balancing.endpoint import LiveEndpoint
 from .bootstrap import Bootstrap
@@ -60,7 +61,7 @@ class XdsClient:
     def __init__(self, bootstrap: Bootstrap | None = None, *, ready_timeout: float = READY_TIMEOUT) -> None:
         self.bootstrap = Bootstrap.from_env() if bootstrap is None else bootstrap
         self._ready_timeout = ready_timeout
-        self._driver = AdsDriver(self.bootstrap)
+        self._driver = AdsDriver(self.bootstrap, user_agent_version=__version__)
         self._driver.on_settled(self._settle)
         self._lock = threading.RLock()  # a transport that is being made calls on_close
         # Guarded by _lock.

@@ -30,6 +30,7 @@ _SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 _METHOD = "StreamAggregatedResources"
 # How long a sleeping sender goes without looking whether the process or the server is ending.
 _WAKE_SECONDS = 0.5
+_MIN_PING_INTERVAL_MS = 10_000
 _MAX_REQUEST_BYTES = 16 * 1024 * 1024
 
 
@@ -93,6 +94,9 @@ class AdsServer:
             ("grpc.so_reuseport", 0),
             ("grpc.max_receive_message_length", _MAX_REQUEST_BYTES),
             ("grpc.max_send_message_length", -1),
+            # Clients look after their stream with pings; grpcio's default of five minutes would hang up on them.
+            ("grpc.http2.min_ping_interval_without_data_ms", _MIN_PING_INTERVAL_MS),
+            ("grpc.keepalive_permit_without_calls", 1),
         ]
         self._server = grpc.server(self._executor, options=options, maximum_concurrent_rpcs=self._max_streams)
         handler = grpc.stream_stream_rpc_method_handler(

@@ -52,9 +52,9 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 MILLION = 1_000_000
-CONTENT_TYPE = "application/grpc"
-"""The ``content-type`` of a call whose headers name none (gRFC A28). Thrift has no such header: its calls
-count as gRPC's here, so that one rule says the same for both protocols."""
+IMPLIED = {"content-type": "application/grpc", ":method": "POST", ":scheme": "http"}
+"""What a call has where its headers do not say (gRFC A28); ``:authority`` is the table's. Thrift has no such
+headers: its calls count as gRPC's here, so that one rule says the same for both protocols."""
 
 SHOWN_DOMAINS = 20
 SHOWN_PATH = 200
@@ -121,7 +121,7 @@ class RouteTable(Generic[T]):
         self.virtual_host = chosen.host if chosen else None
         self._domains = () if chosen else tuple(d for host in config.virtual_hosts for d in host.domains)
         routes = self._routes
-        tests = _Tests()
+        tests = _Tests(authority)
         self._program = RouteProgram([_entry(route, bind, tests, rng) for route in routes], self._refuse)
         self.clusters = tuple(
             dict.fromkeys(
@@ -256,7 +256,8 @@ class _Tests:
     memory.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, authority: str) -> None:
+        self._implied = {**IMPLIED, ":authority": authority}
         self._regexes = RegexCache()
         self._headers: dict[HeaderMatcher, HeaderTest] = {}
 
@@ -272,9 +273,7 @@ class _Tests:
         return test
 
     def _header_test(self, header: HeaderMatcher) -> HeaderTest:
-        default = "" if header.missing_as_empty else None
-        if header.name == "content-type":
-            default = CONTENT_TYPE
+        default = self._implied.get(header.name, "" if header.missing_as_empty else None)
         match header.matcher:
             case StringMatcher(kind, value, ignore_case):
                 plain = kind is not StringMatch.REGEX

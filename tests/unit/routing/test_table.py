@@ -262,3 +262,15 @@ def test_repr_says_authority_virtual_host_and_routes(build: Variant) -> None:
         repr(compiled(build, RouteConfiguration("rc")))
         == f"<RouteTable {AUTHORITY} no virtual host 0 routes>"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [(":method", "POST"), (":scheme", "http"), (":authority", AUTHORITY), ("content-type", "application/grpc")],
+)
+def test_what_every_call_has_is_matched_without_being_given(build: Variant, name: str, value: str) -> None:
+    wanted = HeaderMatcher(name, StringMatcher(StringMatch.EXACT, value))
+    other = HeaderMatcher(name, StringMatcher(StringMatch.EXACT, "other"))
+    table = compiled(build, config(to("other", headers=(other,)), to("wanted", headers=(wanted,))))
+    assert table.match("/a/b", {}) == "wanted"
+    assert table.match("/a/b", {name: "other"}) == "other"
