@@ -211,7 +211,7 @@ class TripleChannel(grpc.Channel):
             return PendingCall.failed(error)
         if isinstance(begun, Start):
             start = begun
-            call = PendingCall.begin(lambda: make(self._started(start)), timeout, self._targets.threads)
+            call = PendingCall.begin(lambda: self._started(start), make, timeout, self._targets.threads)
         else:
             call = make(begun)
         self._running.add(call)

@@ -34,22 +34,27 @@ class PendingCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
 
     @classmethod
     def begin(
-        cls, begin: Callable[[], Any], timeout: float | None, threads: threading.BoundedSemaphore
+        cls,
+        prepare: Callable[[], Any],
+        make: Callable[[Any], Any],
+        timeout: float | None,
+        threads: threading.BoundedSemaphore,
     ) -> PendingCall:
         """Begin a call on a thread.
 
-        :param begin: makes grpcio's call, or raises; may block.
+        :param prepare: what has to be waited for; may raise.
+        :param make: makes grpcio's call of what ``prepare`` returned.
         :param timeout: seconds that the call may take.
         :param threads: how many calls may have one at once; the caller of one more waits in place of it.
         """
         pending = cls(None if timeout is None else time.monotonic() + timeout)
         if threads.acquire(blocking=False):
             thread = threading.Thread(
-                target=pending._run, args=(begin, threads), name="pyrpc-xds-triple-start", daemon=True
+                target=pending._run, args=(prepare, make, threads), name="pyrpc-xds-triple-start", daemon=True
             )
             thread.start()
         else:
-            pending._run(begin, None)
+            pending._run(prepare, make, None)
         return pending
 
     @classmethod
@@ -59,10 +64,18 @@ class PendingCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
         pending._error = error
         return pending
 
-    def _run(self, begin: Callable[[], Any], threads: threading.BoundedSemaphore | None) -> None:
+    def _run(
+        self,
+        prepare: Callable[[], Any],
+        make: Callable[[Any], Any],
+        threads: threading.BoundedSemaphore | None,
+    ) -> None:
         call, error = None, None
         try:
-            call = begin()
+            ready = prepare()
+            if self._settled():  # cancelled meanwhile: the server never hears of it
+                return
+            call = make(ready)
         except BaseException as raised:
             error = raised
         finally:

@@ -182,6 +182,18 @@ class TestRouting:
         assert client.router.endpoints[bad].failures
         assert server.servicer.calls == 9
 
+    async def test_idle_connection_that_broke_costs_no_call(
+        self, connect_aio: Connect, start: Start, pb: Any, pb_grpc: Any
+    ) -> None:
+        one, two = start("v1"), start("v2")
+        client = connect_aio(one.address, two.address)
+        stub = pb_grpc.GreeterStub(client.channel)
+        assert {(await stub.SayHello(pb.HelloRequest(name="a"))).id for _ in range(4)} == {"v1", "v2"}
+        channel = client.router.endpoints[one.address].connection.loops[asyncio.get_running_loop()]
+        await asyncio.to_thread(one.stop)
+        await eventually(lambda: not channel.ready())
+        assert {(await stub.SayHello(pb.HelloRequest(name="a"))).id for _ in range(6)} == {"v2"}
+
     async def test_endpoint_that_left_finishes_its_stream(
         self, connect_aio: Connect, start: Start, pb: Any, pb_grpc: Any
     ) -> None:
@@ -364,6 +376,7 @@ class TestCancellation:
         self, connect_aio: Connect, pb: Any, pb_grpc: Any
     ) -> None:
         client = connect_aio()
+        client.mesh.default_wait = 60
         before = asyncio.all_tasks()
         call = pb_grpc.GreeterStub(client.channel).SayHello(pb.HelloRequest(name="a"))
         await asyncio.sleep(0.01)

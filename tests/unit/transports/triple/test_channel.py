@@ -382,6 +382,9 @@ class TestCancellation:
         assert future.code() is grpc.StatusCode.CANCELLED
         assert not future.cancel()
         client.router.serve(greeter.address)
+        eventually(lambda: "pyrpc-xds-triple-start" not in {thread.name for thread in threading.enumerate()})
+        assert pb_grpc.GreeterStub(client.channel).SayHello(pb.HelloRequest(name="b")).name == "Hello b"
+        assert greeter.servicer.calls == 1
 
     def test_stream(self, stub: Any, pb: Any, greeter: Running) -> None:
         stream = stub.SayHelloServerStream(pb.HelloRequest(name="hold"))

@@ -248,6 +248,16 @@ class TestLeaving:
             assert {each.result() for each in [pool.submit(call) for _ in range(16)]} == {"v1"}
         assert sockets() == before + 2
 
+    def test_transports_share_no_connection_behind_our_back(
+        self, connect: Connect, start: Start, pb: Any, pb_grpc: Any
+    ) -> None:
+        server = start("v1")
+        before = sockets()
+        for number in (1, 2):
+            client = connect(server.address)
+            pb_grpc.GreeterStub(client.channel).SayHello(pb.HelloRequest(name="a"))
+            assert sockets() == before + 2 * number
+
 
 class TestOptions:
     @pytest.mark.parametrize(

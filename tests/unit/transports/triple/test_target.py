@@ -46,8 +46,13 @@ class Play:
 
     def run(self, timeout: float | None = None, wait_for_ready: bool = False) -> tuple[str, float | None]:
         """Where the call begins, and the seconds that are left to it."""
+        return self.carry_out(self.start(timeout, wait_for_ready))
+
+    def start(self, timeout: float | None, wait_for_ready: bool = False) -> Start:
         method = Method("unary_unary", PATH, None, None, False, "greeter:80")
-        start = Start(self.target, method, timeout, None, method.headers, wait_for_ready)
+        return Start(self.target, method, timeout, None, method.headers, wait_for_ready)
+
+    def carry_out(self, start: Start) -> tuple[str, float | None]:
         steps = start.steps(lambda: self.now)
         answer: Any = None
         while True:
@@ -184,6 +189,14 @@ def test_routes_timeout_includes_connecting() -> None:
     play = Play("a:1", outcomes={"a:1": [SLOW, READY]})
     play.router.serve("a:1", timeout=1)
     assert play.run(timeout=60) == ("a:1", 1 - PATIENCE_SECONDS)
+
+
+def test_call_that_is_begun_anew_keeps_its_deadline() -> None:
+    play = Play("a:1")
+    start = play.start(timeout=5)
+    assert play.carry_out(start) == ("a:1", 5.0)
+    play.now += 2  # the endpoint left just then
+    assert play.carry_out(start) == ("a:1", 3.0)
 
 
 def test_wait_for_ready_pauses_longer_and_longer_until_there_is_an_endpoint() -> None:
