@@ -309,6 +309,27 @@ def test_more_busy_clients_than_workers_all_progress(handler: Handler) -> None:
         assert len(server._workers) <= 2
 
 
+def test_a_client_that_never_pauses_does_not_keep_the_only_worker(handler: Handler) -> None:
+    with serving(handler, workers=1) as server:
+        over = threading.Event()
+
+        def hammer() -> None:
+            with thriftpy2_client("framed-binary", server.address) as client:
+                while not over.is_set():
+                    client.ping("x")
+
+        thread = threading.Thread(target=hammer)
+        thread.start()
+        try:
+            wait_until(lambda: handler.calls > 10)
+            with calling(server) as client:
+                for number in range(10):
+                    assert client.ping(str(number)) == str(number)
+        finally:
+            over.set()
+            thread.join(10)
+
+
 def test_stop_lets_running_calls_finish_and_takes_no_more(handler: Handler) -> None:
     with serving(handler) as server, calling(server) as client, connected(server) as idle:
         results: list[str] = []
