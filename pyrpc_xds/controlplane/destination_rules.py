@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from .fields import Fields
+import re
+
+from .fields import Fields, check_export_to
 from .meta import Meta
 from .names import qualify
 from .policies import ConsistentHash, DestinationRule, HashKey, LoadBalancer, Subset, TrafficPolicy
+
+_SUBSET_NAME = re.compile(r"^[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?$")
 
 
 def read_destination_rule(meta: Meta, document: Fields) -> DestinationRule:
@@ -21,6 +25,12 @@ def read_destination_rule(meta: Meta, document: Fields) -> DestinationRule:
             )
         )
         field.finish()
+        if not _SUBSET_NAME.match(subsets[-1].name):
+            spec.fail("subsets", f"have the name {subsets[-1].name!r}", "Use letters, digits and dashes.")
+    names = [subset.name for subset in subsets]
+    if len(set(names)) != len(names):
+        spec.fail("subsets", "have one name twice", "Give each subset a name of its own.")
+    check_export_to(spec, meta)
     selector = spec.optional_child("workloadSelector")
     rule = DestinationRule(
         meta=meta,
@@ -100,11 +110,15 @@ def _load_balancer(field: Fields | None) -> LoadBalancer | None:
 
 def _consistent_hash(field: Fields) -> ConsistentHash:
     key, name, path, ttl = None, "", "", None
+    attributes: list[tuple[str, str]] = []
     if field.has("httpHeaderName"):
         key, name = HashKey.HEADER, field.text("httpHeaderName")
     elif (cookie := field.optional_child("httpCookie")) is not None:
         key, name, path = HashKey.COOKIE, cookie.text("name", None), cookie.text("path")
-        ttl = cookie.duration("ttl")
+        ttl = cookie.duration("ttl", zero=True)  # a cookie of the session
+        for item in cookie.children("attributes"):
+            attributes.append((item.text("name", None), item.text("value")))
+            item.finish()
         cookie.finish()
     elif field.boolean("useSourceIp"):
         key = HashKey.SOURCE_IP
@@ -117,7 +131,15 @@ def _consistent_hash(field: Fields) -> ConsistentHash:
     elif (maglev := field.optional_child("maglev")) is not None:
         table = ("maglev", maglev.integer("tableSize"))
         maglev.finish()
-    hashed = ConsistentHash(key, name, path, ttl, field.integer("minimumRingSize"), table)
+    hashed = ConsistentHash(
+        key=key,
+        name=name,
+        cookie_path=path,
+        cookie_ttl=ttl,
+        cookie_attributes=tuple(attributes),
+        minimum_ring_size=field.integer("minimumRingSize"),
+        table=table,
+    )
     field.ignore(
         "httpHeaderName", "httpCookie", "useSourceIp", "httpQueryParameterName", "ringHash", "maglev"
     )

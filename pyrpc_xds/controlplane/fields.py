@@ -9,12 +9,14 @@ from types import MappingProxyType
 from typing import Any, NoReturn
 
 from ..errors import ConfigError
+from .meta import Meta
 from .names import CLUSTER_DOMAIN
 
 # Go's duration syntax, as Istio's API takes it: "1.5s", "100ms", "1h30m".
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(h|ms|m|us|µs|ns|s)")
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 MAX_PORT = 65535
+_NAMESPACE = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
 MIN_DURATION = timedelta(milliseconds=1)  # istiod refuses shorter ones, 0s among them
 
 
@@ -98,9 +100,9 @@ class Fields:
             if default is None:
                 self.fail(name, "is missing", "Add it.")
             return default
-        if isinstance(value, bool) or not isinstance(value, str | int | float):
-            self.fail(name, f"is {_kind(value)}, not a string", "Put it in quotes.")
-        return str(value)
+        if not isinstance(value, str):
+            self.fail(name, f"is {_shown(value)}, not a string", "Put it in quotes.")
+        return value
 
     def integer(self, name: str, default: int | None = 0, *, low: int = 0, high: int = 2**32 - 1) -> int:
         """A whole number within ``low`` and ``high``; with ``default=None`` it must be there."""
@@ -143,15 +145,15 @@ class Fields:
         """True, false, or None where the field is absent."""
         return self.boolean(name) if self.has(name) else self.raw(name)
 
-    def duration(self, name: str) -> timedelta | None:
-        """A duration in Go's syntax, or None where the field is absent."""
+    def duration(self, name: str, *, zero: bool = False) -> timedelta | None:
+        """A duration in Go's syntax, or None where the field is absent; 0s only with ``zero``."""
         value = self.raw(name)
         if value is None:
             return None
         parsed = parse_duration(str(value)) if isinstance(value, str) else None
         if parsed is None:
             self.fail(name, f"is {value!r}, not a duration", "Write it with its unit, such as 1.5s or 200ms.")
-        if parsed < MIN_DURATION:
+        if parsed < MIN_DURATION and not (zero and not parsed):
             self.fail(
                 name, f"is {value!r}, less than 1ms", "Leave the field out where there is to be no limit."
             )
@@ -223,6 +225,20 @@ class Fields:
         if unknown:
             known = ", ".join(sorted(self._used))
             self.fail(unknown[0], "is not a field that is known here", f"Known are: {known}.")
+
+
+def check_export_to(spec: Fields, meta: Meta) -> None:
+    """Refuse an ``exportTo`` that is neither a namespace nor ``.`` nor ``*``."""
+    for entry in spec.texts("exportTo"):
+        if entry not in {".", "*"} and not _NAMESPACE.match(entry):
+            spec.fail("exportTo", f"has {entry!r}", "It can be '.', '*' or the name of a namespace.")
+    values = [meta.namespace if entry == "." else entry for entry in spec.texts("exportTo")]
+    if len(set(values)) != len(values):
+        spec.fail("exportTo", "names one namespace twice", "Name each once.")
+
+
+def _shown(value: object) -> str:
+    return _kind(value) if isinstance(value, list | dict) else repr(value)
 
 
 def _kind(value: object) -> str:

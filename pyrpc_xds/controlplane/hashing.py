@@ -9,6 +9,7 @@ from .envoy import (
     RouteActionHashPolicy,
     RouteActionHashPolicyConnectionProperties,
     RouteActionHashPolicyCookie,
+    RouteActionHashPolicyCookieAttribute,
     RouteActionHashPolicyHeader,
     RouteActionHashPolicyQueryParameter,
 )
@@ -65,7 +66,13 @@ def hash_policy(hashed: ConsistentHash | None) -> RouteActionHashPolicy | None:
             return RouteActionHashPolicy(header=RouteActionHashPolicyHeader(header_name=hashed.name))
         case HashKey.COOKIE:
             cookie = RouteActionHashPolicyCookie(
-                name=hashed.name, path=hashed.cookie_path, ttl=hashed.cookie_ttl
+                name=hashed.name,
+                path=hashed.cookie_path,
+                ttl=hashed.cookie_ttl,
+                attributes=[
+                    RouteActionHashPolicyCookieAttribute(name=name, value=value)
+                    for name, value in hashed.cookie_attributes
+                ],
             )
             return RouteActionHashPolicy(cookie=cookie)
         case HashKey.SOURCE_IP:

@@ -29,6 +29,7 @@ class ConsistentHash:
     name: str = ""
     cookie_path: str = ""
     cookie_ttl: timedelta | None = None
+    cookie_attributes: tuple[tuple[str, str], ...] = ()
     minimum_ring_size: int = 0
     table: tuple[str, int] | None = None
 

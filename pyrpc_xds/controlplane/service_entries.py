@@ -45,6 +45,8 @@ def read_service_entry(meta: Meta, document: Fields) -> ServiceEntry:
     selector = spec.optional_child("workloadSelector")
     if selector is not None and endpoints:
         spec.fail("endpoints", "and workloadSelector are both given", "Keep one of the two.")
+    if len(ports) != 1 and any(endpoint.address.startswith("unix://") for endpoint in endpoints):
+        spec.fail("ports", "are not one, with an endpoint on a Unix socket", "Give the entry one port.")
     if resolution is Resolution.STATIC:
         for index, endpoint in enumerate(endpoints):
             if not endpoint.address.startswith("unix://"):

@@ -6,7 +6,7 @@ import base64
 import binascii
 from datetime import timedelta
 
-from .fields import Fields
+from .fields import Fields, check_export_to
 from .meta import Meta
 from .names import qualify
 from .regexes import check_regex
@@ -76,6 +76,12 @@ def read_virtual_service(meta: Meta, document: Fields) -> VirtualService:
     hosts = spec.texts("hosts")
     if not hosts:
         spec.note("spec.hosts is empty: delegate VirtualServices are not served here")
+    if not any(spec.has(name) for name in ("http", "tcp", "tls")):
+        spec.fail("http", "is missing", "Say where calls go.")
+    full = [qualify(host, meta.namespace, spec.domain).lower() for host in hosts]
+    if len(set(full)) != len(full):
+        spec.fail("hosts", "name one host twice", "Name each once.")
+    check_export_to(spec, meta)
     spec.no_effect("tcp", "tls")
     routes = []
     for field in spec.children("http"):
@@ -85,7 +91,7 @@ def read_virtual_service(meta: Meta, document: Fields) -> VirtualService:
         routes.append(_http_route(field, meta))
     service = VirtualService(
         meta=meta,
-        hosts=tuple(qualify(host, meta.namespace, spec.domain).lower() for host in hosts),
+        hosts=tuple(full),
         http=tuple(routes),
         gateways=spec.texts("gateways"),
         export_to=spec.texts("exportTo"),
@@ -181,8 +187,9 @@ def _destination(field: Fields, meta: Meta) -> Destination:
     destination = Destination(
         host=qualify(field.text("host", None), meta.namespace, field.domain),
         subset=field.text("subset"),
-        port=port.integer("number", 0, high=65535),
+        port=port.port("number") if field.has("port") else 0,
     )
+    port.ignore("number")
     port.finish()
     field.finish()
     return destination

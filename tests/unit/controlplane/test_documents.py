@@ -120,6 +120,28 @@ BAD = {
         virtual_service(f"{{match: [{{headers: {{'@request.auth.claims.a': {{exact: b}}}}}}], {ROUTE}}}"),
         "matches a JWT claim, which is not served here",
     ),
+    "subset is a number": (
+        virtual_service("{route: [{destination: {host: s, subset: 1}}]}"),
+        "spec.http[0].route[0].destination.subset is 1, not a string. Put it in quotes.",
+    ),
+    "no routes at all": (
+        virtual_service(f"{{{ROUTE}}}").replace(", http: [", ", gateways: [mesh], x: ["),
+        "spec.http is missing",
+    ),
+    "one host twice": (
+        virtual_service(f"{{{ROUTE}}}").replace("hosts: [s]", "hosts: [s, s.default.svc.cluster.local]"),
+        "spec.hosts name one host twice",
+    ),
+    "port of a destination": (
+        virtual_service("{route: [{destination: {host: s, port: {number: 0}}}]}"),
+        "spec.http[0].route[0].destination.port.number is 0, which is not within 1 and 65535",
+    ),
+    "one subset twice": (
+        destination_rule("subsets: [{name: a}, {name: a}]"),
+        "spec.subsets have one name twice",
+    ),
+    "subset name": (destination_rule("subsets: [{name: a|b}]"), "spec.subsets have the name 'a|b'"),
+    "export to nobody": (destination_rule("exportTo: ['~']"), "spec.exportTo has '~'"),
     "subset without name": (
         destination_rule("subsets: [{labels: {a: b}}]"),
         "spec.subsets[0].name is missing",
