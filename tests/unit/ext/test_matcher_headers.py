@@ -129,6 +129,22 @@ def test_fraction_of_nothing_never_passes_and_of_everything_always(build: Any) -
     assert sum(all_.holds("/", ABSENT) for _ in range(calls)) == calls
 
 
+@pytest.mark.parametrize(
+    ("seed", "draw"),
+    [(1_127_518, 0), (967_665, 250_000), (1_009_366, 999_999)],
+    ids=["0", "250000", "999999"],
+)
+def test_fraction_passes_draws_under_its_numerator(build: Any, seed: int, draw: int) -> None:
+    assert build.picker.Rng(seed).below(1_000_000) == draw
+
+    def passes(numerator: int) -> bool:
+        rng = build.picker.Rng(seed)
+        return bool(build.matcher.FractionTest(numerator, rng).holds("/", ABSENT))
+
+    assert not passes(draw)
+    assert passes(draw + 1)
+
+
 @pytest.mark.parametrize("numerator", [1_000, 250_000, 999_000])
 def test_fraction_passes_its_share(build: Any, numerator: int) -> None:
     from tests.unit.ext.chi_square import p_value
