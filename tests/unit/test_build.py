@@ -30,7 +30,8 @@ def tree(tmp_path: Path) -> Path:
     copy = tmp_path / "tree"
     built = shutil.ignore_patterns("*.so", "*.pyd", "__pycache__", *(f"{name}.py" for name in MODULES))
     shutil.copytree(ROOT / "pyrpc_xds", copy / "pyrpc_xds", ignore=built)
-    shutil.copytree(ROOT / "ext", copy / "ext", ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in ("ext", "examples", "idl"):
+        shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("setup.py", "pyproject.toml"):
         shutil.copy(ROOT / name, copy / name)
     (copy / "README.md").write_text("")
@@ -85,10 +86,12 @@ def inplace(tree: Path, **environment: str) -> str:
 
 
 def modules_in(folder: Path) -> list[str]:
+    """The importable forms of the modules of ext/, their stubs left out."""
     return sorted(
         path.name
-        for path in folder.glob("_*")
-        if path.suffix in {".py", ".so", ".pyd"} and "__" not in path.name
+        for name in MODULES
+        for path in folder.glob(f"{name}.*")
+        if path.suffix in {".py", ".so", ".pyd"}
     )
 
 
@@ -131,7 +134,11 @@ def test_wheel_carries_types_and_no_sources_of_compiled_modules(tree: Path, one:
         f"pyrpc_xds/{one}{SUFFIX}",
         f"pyrpc_xds/{one}.pyi",
     ]
-    assert "pyrpc_xds/py.typed" in files
+    assert {
+        "pyrpc_xds/py.typed",
+        "pyrpc_xds/idl/greeter.proto",
+        "pyrpc_xds/examples/greeter/mesh/base.yaml",
+    } <= set(files)
     assert {name.split("/")[0] for name in files if not name.startswith("pyrpc_xds-")} == {"pyrpc_xds"}
 
 
@@ -142,7 +149,8 @@ def test_source_distribution_carries_what_a_build_needs(tree: Path) -> None:
     with tarfile.open(path) as archive:
         files = {name.split("/", 1)[1] for name in archive.getnames() if "/" in name}
     sources = {f"ext/{path.name}" for path in (ROOT / "ext").glob("_*.p*") if path.suffix in {".py", ".pxd"}}
-    assert {"setup.py", "pyproject.toml", "pyrpc_xds/py.typed", *sources} <= files
+    shipped = {"idl/greeter.proto", "idl/greeter.thrift", "examples/greeter/mesh/base.yaml"}
+    assert {"setup.py", "pyproject.toml", "pyrpc_xds/py.typed", *shipped, *sources} <= files
     assert {f"pyrpc_xds/{name}.pyi" for name in MODULES} <= files
     assert not [name for name in files if name.startswith(("build/", "tests/"))]
 
