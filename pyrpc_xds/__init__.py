@@ -9,7 +9,7 @@ with pyrpc_xds.attachments({"user": "admin"}):
 from typing import TYPE_CHECKING, Any
 
 from ._version import __version__
-from .attachments import attachments, current_attachments
+from .attachments import attachments, current_attachments, incoming_attachments
 from .bootstrap import Bootstrap
 from .errors import (
     CallError,
@@ -41,6 +41,7 @@ __all__ = [
     "__version__",
     "attachments",
     "current_attachments",
+    "incoming_attachments",
 ]
 
 

@@ -7,14 +7,23 @@ current context (thread or asyncio task), over every transport::
         stub.SayHello(request)
 
 They live in a :mod:`contextvars` variable: new tasks inherit them, other threads do not.
+
+How far they go:
+
+* transient ones (the default) go with the calls of the block, and no further than the servers called;
+* persistent ones are passed on by every server of this package, over every transport, to the end of the chain;
+* what OpenTelemetry propagates (``traceparent``, ``baggage``) is added where the application has a context of it:
+  a lane rule may match the header ``baggage``, and no service needs to know.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, replace
 
 from .errors import UsageError
 
@@ -22,10 +31,42 @@ from .errors import UsageError
 _NAME = re.compile(r"[0-9a-z_.-]+\Z")
 _VALUE = re.compile(r"[\x20-\x7e]*\Z")
 _RESERVED = ("grpc-", ":")
+# What HTTP/2 and gRPC write themselves, or forbid (RFC 9113 8.2.2).
+_TRANSPORT = frozenset(
+    {
+        "connection",
+        "content-length",
+        "content-type",
+        "host",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "user-agent",
+    }
+)
 
-# The mapping is replaced, never changed: a call that has read it keeps what it read.
-_current: ContextVar[Mapping[str, str]] = ContextVar("pyrpc_xds_attachments")
 _NONE: Mapping[str, str] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class _Carried:
+    """What one context carries. Replaced, never changed: a call that has read it keeps what it read.
+
+    :ivar outgoing: goes with calls, transient and persistent.
+    :ivar persistent: the names of ``outgoing`` that go on to the end of the chain.
+    :ivar incoming: came with the call that is being served.
+    """
+
+    outgoing: Mapping[str, str]
+    persistent: frozenset[str]
+    incoming: Mapping[str, str]
+
+
+_NOTHING = _Carried(_NONE, frozenset(), _NONE)
+_current: ContextVar[_Carried] = ContextVar("pyrpc_xds_attachments", default=_NOTHING)
 
 
 def checked(values: Mapping[str, str]) -> dict[str, str]:
@@ -42,6 +83,8 @@ def checked(values: Mapping[str, str]) -> dict[str, str]:
             raise UsageError(
                 f"attachment name {name!r} cannot travel: letters, digits and _.- only, not starting with grpc-"
             )
+        if key in _TRANSPORT:
+            raise UsageError(f"attachment name {name!r} cannot travel: the transport writes it")
         if not _VALUE.match(value):
             raise UsageError(
                 f"value of attachment {name!r} cannot travel: printable ASCII only "
@@ -52,14 +95,18 @@ def checked(values: Mapping[str, str]) -> dict[str, str]:
 
 
 @contextmanager
-def attachments(values: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
+def attachments(values: Mapping[str, str], *, persistent: bool = False) -> Iterator[Mapping[str, str]]:
     """Attach ``values`` to every call in the ``with`` block, on top of those already set.
 
     :param values: names are case-insensitive; values are printable ASCII.
+    :param persistent: servers pass them on with the calls that they make in turn (Kitex's persistent metainfo).
     :raises UsageError: a name or value cannot travel as a header.
     """
-    merged = {**_current.get(_NONE), **checked(values)}
-    token = _current.set(merged)
+    carried = _current.get()
+    new = checked(values)
+    merged = {**carried.outgoing, **new}
+    lasting = carried.persistent | new.keys() if persistent else carried.persistent - new.keys()
+    token = _current.set(replace(carried, outgoing=merged, persistent=frozenset(lasting)))
     try:
         yield merged
     finally:
@@ -67,5 +114,62 @@ def attachments(values: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
 
 
 def current_attachments() -> Mapping[str, str]:
-    """The attachments of the current context; lower-case names. Do not change the mapping."""
-    return _current.get(_NONE)
+    """What goes with a call made now; lower-case names. Do not change the mapping.
+
+    What OpenTelemetry's propagators inject is in it, under the names that they use; attachments of the same name win.
+    """
+    outgoing = _current.get().outgoing
+    # A context of OpenTelemetry's can only be there where its API has been imported.
+    otel = sys.modules.get("opentelemetry.context")
+    if otel is not None and otel.get_current():
+        from opentelemetry import propagate
+
+        injected: dict[str, str] = {}
+        propagate.inject(injected)
+        if injected:
+            return {**{name.lower(): value for name, value in injected.items()}, **outgoing}
+    return outgoing
+
+
+def persistent_attachments() -> frozenset[str]:
+    """The names among :func:`current_attachments` that go on to the end of the chain. For transports."""
+    return _current.get().persistent
+
+
+def incoming_attachments() -> Mapping[str, str]:
+    """What came with the call that is being served, over whichever transport; empty outside of handlers."""
+    return _current.get().incoming
+
+
+@contextmanager
+def serving(incoming: Mapping[str, str], persistent: Mapping[str, str] = _NONE) -> Iterator[None]:
+    """The context of a handler, for the servers of transports.
+
+    Nothing of the context around it goes on: what the handler's own calls carry is ``persistent`` and what
+    OpenTelemetry extracts from ``incoming``.
+
+    :param incoming: everything that came, lower-case names, persistent ones included.
+    :param persistent: the part that goes on with the handler's own calls.
+    """
+    token = _current.set(_Carried(persistent, frozenset(persistent), incoming))
+    detach = _extract(incoming)
+    try:
+        yield
+    finally:
+        if detach is not None:
+            detach()
+        _current.reset(token)
+
+
+# What a carrier must have before OpenTelemetry is looked at: W3C trace context and baggage, B3, Jaeger.
+_PROPAGATED = ("traceparent", "baggage", "b3", "x-b3-traceid", "uber-trace-id")
+
+
+def _extract(incoming: Mapping[str, str]) -> Callable[[], None] | None:
+    """Make the context that the caller propagated the current one; returns how to leave it."""
+    if not any(name in incoming for name in _PROPAGATED):
+        return None
+    from opentelemetry import context, propagate
+
+    token = context.attach(propagate.extract(incoming))
+    return lambda: context.detach(token)

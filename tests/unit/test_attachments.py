@@ -6,8 +6,15 @@ import asyncio
 import threading
 
 import pytest
+from opentelemetry import baggage, context
 
-from pyrpc_xds.attachments import attachments, current_attachments
+from pyrpc_xds.attachments import (
+    attachments,
+    current_attachments,
+    incoming_attachments,
+    persistent_attachments,
+    serving,
+)
 from pyrpc_xds.errors import UsageError
 
 
@@ -57,6 +64,8 @@ async def test_each_task_has_its_own_and_inherits_those_of_its_creator() -> None
         (":path", "x", "cannot travel"),
         ("grpc-status", "0", "not starting with grpc-"),
         ("Grpc-Timeout", "1S", "not starting with grpc-"),
+        ("te", "x", "the transport writes it"),
+        ("Content-Type", "x", "the transport writes it"),
         ("näme", "x", "cannot travel"),
         ("name\n", "x", "cannot travel"),
         ("user", "a\r\nx: y", "printable ASCII"),
@@ -71,3 +80,74 @@ def test_what_cannot_travel_as_a_header_is_refused_where_it_is_set(
 ) -> None:
     with pytest.raises(UsageError, match=reason), attachments({name: value}):  # type: ignore[dict-item]
         pass
+
+
+def test_persistent_ones_are_known_by_name_and_an_inner_transient_value_is_not_persistent() -> None:
+    with attachments({"lane": "dev"}, persistent=True):
+        assert persistent_attachments() == {"lane"}
+        with attachments({"user": "joe"}):
+            assert persistent_attachments() == {"lane"}
+            assert current_attachments() == {"lane": "dev", "user": "joe"}
+        with attachments({"Lane": "other"}):
+            assert persistent_attachments() == frozenset()
+    assert persistent_attachments() == frozenset()
+
+
+def test_a_handler_sees_what_came_and_passes_on_only_what_is_persistent() -> None:
+    with (
+        attachments({"of": "the thread around"}, persistent=True),
+        serving({"user": "joe", "lane": "dev"}, {"lane": "dev"}),
+    ):
+        assert incoming_attachments() == {"user": "joe", "lane": "dev"}
+        assert current_attachments() == {"lane": "dev"}
+        assert persistent_attachments() == {"lane"}
+        with attachments({"more": "x"}):
+            assert incoming_attachments() == {"user": "joe", "lane": "dev"}
+    assert incoming_attachments() == {}
+
+
+def test_opentelemetry_baggage_goes_out_as_a_header_and_comes_in_as_baggage() -> None:
+    token = context.attach(baggage.set_baggage("env", "dev"))
+    try:
+        sent = dict(current_attachments())
+    finally:
+        context.detach(token)
+    assert sent["baggage"] == "env=dev"
+    assert "baggage" not in current_attachments()
+    with serving(sent):
+        assert baggage.get_baggage("env") == "dev"
+        assert current_attachments()["baggage"] == "env=dev"
+    assert baggage.get_baggage("env") is None
+
+
+def test_a_trace_goes_on_over_two_hops_as_one() -> None:
+    first = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    with serving({"traceparent": first}):
+        hop = dict(current_attachments())
+    assert hop["traceparent"].split("-")[1] == first.split("-")[1]
+
+
+def test_an_attachment_wins_over_what_opentelemetry_injects_under_its_name() -> None:
+    token = context.attach(baggage.set_baggage("env", "dev"))
+    try:
+        with attachments({"baggage": "env=mine"}):
+            assert current_attachments()["baggage"] == "env=mine"
+    finally:
+        context.detach(token)
+
+
+def test_malformed_trace_headers_of_a_peer_are_ignored() -> None:
+    with serving({"traceparent": "nonsense", "baggage": ";;==,,"}):
+        assert "traceparent" not in current_attachments()
+
+
+def test_a_context_that_another_task_ends_is_left_alone() -> None:
+    async def handler() -> dict[str, str]:
+        with serving({"baggage": "env=dev"}, {"lane": "a"}):
+            await asyncio.sleep(0)
+            return dict(current_attachments())
+
+    async def both() -> list[dict[str, str]]:
+        return await asyncio.gather(handler(), handler())
+
+    assert asyncio.run(both()) == [{"baggage": "env=dev", "lane": "a"}] * 2
