@@ -527,7 +527,7 @@ async def test_oneway_calls_run_although_the_client_has_gone() -> None:
 
 
 async def test_silent_slow_and_unreading_connections_are_closed() -> None:
-    limits = ServerLimits(handshake_timeout=0.2, frame_timeout=0.3, idle_timeout=0.4)
+    limits = ServerLimits(handshake_timeout=0.5, frame_timeout=0.5, idle_timeout=0.5)
     large = framed(call(body=b"\x0b\0\x01" + struct.pack(">i", 8_000_000) + b"x" * 8_000_000 + b"\0"))
     async with serving(AioHandler(), limits=limits) as server, client_of(FakeMesh(server.address)) as honest:
         host, _, port = server.address.rpartition(":")

@@ -108,13 +108,15 @@ def test_garbage_closes_its_connection_only(
 
 
 def test_log_of_garbage_is_rate_limited(handler: Handler, caplog: pytest.LogCaptureFixture) -> None:
+    started = time.monotonic()
     with serving(handler) as server:
         for _ in range(200):
             with connected(server) as sock:
                 sock.sendall(GARBAGE["HTTP"])
                 assert closed_by_server(sock)
-    # Ten a second, over the few seconds that this takes.
-    assert len([record for record in caplog.records if record.name == LOG]) <= 60
+    # Ten a second, and it began and ended within one.
+    lines = len([record for record in caplog.records if record.name == LOG])
+    assert lines <= min(150, 10 * (time.monotonic() - started + 2))
 
 
 def test_unknown_method_is_answered_and_the_connection_kept(handler: Handler) -> None:
@@ -208,7 +210,7 @@ def test_requests_sent_ahead_are_answered_in_order(form: str, handler: Handler) 
 
 
 def test_silent_and_slow_connections_are_closed_and_cost_no_worker(handler: Handler) -> None:
-    limits = ServerLimits(handshake_timeout=0.2, frame_timeout=0.3, idle_timeout=0.4)
+    limits = ServerLimits(handshake_timeout=0.5, frame_timeout=0.5, idle_timeout=0.5)
     with (
         serving(handler, workers=1, limits=limits) as server,
         calling(server) as honest,
