@@ -193,7 +193,8 @@ func (each *handler) Fire(_ context.Context, text string) error {
 func (each *handler) Fired(context.Context) ([]string, error) {
 	each.lock.Lock()
 	defer each.lock.Unlock()
-	fired := each.fires
+	// A nil slice would be no result at all.
+	fired := append([]string{}, each.fires...)
 	each.fires = nil
 	return fired, nil
 }

@@ -102,8 +102,13 @@ class KitexServer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._process is not None
-        self._process.close()
+        self.stop()
+
+    def stop(self) -> None:
+        """End it; again does nothing."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.close()
 
 
 @dataclass(frozen=True, slots=True)
