@@ -24,57 +24,12 @@ from .errors import ThriftProtocolError
 from .intake import Intake
 from .limits import ServerLimits
 from .log import RateLimitedLog, logger
+from .peer import LINGER, Peer
 from .processor import Processor
 from .wire import Wire
 
-_RECEIVE = 65536
-# How long a worker stays with a connection, and how often the reactor looks for expired ones; seconds.
-_LINGER = 0.01
+# How often the reactor looks for expired connections, in seconds.
 _TICK = 0.5
-
-
-class Peer:
-    """One accepted connection and what is known of it.
-
-    ``deadline`` is :func:`time.monotonic` of when the reactor closes it; ``outgoing`` is what the client has
-    not read yet of an answer.
-    """
-
-    __slots__ = ("_fd", "deadline", "intake", "name", "outgoing", "sock")
-
-    def __init__(self, sock: socket.socket, name: str, intake: Intake, deadline: float) -> None:
-        self.sock = sock
-        self.name = name
-        self.intake = intake
-        self.deadline = deadline
-        self.outgoing = memoryview(b"")
-        self._fd = sock.fileno()
-
-    def receive(self) -> tuple[bytes, int] | None:
-        """Read once, waiting for :data:`_LINGER` at most, and return the next message if it is whole.
-
-        :raises ThriftProtocolError: the bytes are refused.
-        :raises EOFError: the client closed the connection; ``OSError``: it broke.
-        """
-        try:
-            data = self.sock.recv(_RECEIVE)
-        except TimeoutError as error:
-            if error.errno is not None:
-                raise
-            return None
-        if not data:
-            raise EOFError
-        return self.intake.take(data)
-
-    def send(self, data: bytes | memoryview) -> None:
-        """Send what the client takes now; the rest is in ``outgoing``."""
-        try:
-            # Not `send`: that would first wait until the socket is writable.
-            sent = os.write(self._fd, data)
-        except BlockingIOError:
-            sent = 0
-        if sent != len(data) or self.outgoing:
-            self.outgoing = memoryview(data)[sent:]
 
 
 class ThriftServer:
@@ -296,7 +251,7 @@ class ThriftServer:
                 self._log.warning("%r closed a new connection: %d are open, the limit", self, held)
                 continue
             try:
-                sock.settimeout(_LINGER)
+                sock.settimeout(LINGER)
                 if sock.family != socket.AF_UNIX:
                     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
