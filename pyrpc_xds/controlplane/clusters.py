@@ -87,8 +87,10 @@ def merge_subset_policy(
         merged = replace(merged, load_balancer=own.load_balancer)
     if own.tls_mode is not None or by_port:
         merged = replace(merged, tls_mode=own.tls_mode)
-    if own.min_health_percent or by_port:
-        merged = replace(merged, min_health_percent=own.min_health_percent)
+    if own.outlier_detection or by_port:
+        merged = replace(
+            merged, outlier_detection=own.outlier_detection, min_health_percent=own.min_health_percent
+        )
     return merged
 
 

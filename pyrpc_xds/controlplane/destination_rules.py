@@ -87,6 +87,7 @@ def _policy(field: Fields | None) -> TrafficPolicy | None:
         http2_max_requests=maximum,
         connection_pool=pool is not None,
         tls_mode=mode,
+        outlier_detection=field.has("outlierDetection"),
         min_health_percent=field.child("outlierDetection").integer("minHealthPercent", 0, high=100),
         ports=tuple(ports),
     )
@@ -97,13 +98,28 @@ def _policy(field: Fields | None) -> TrafficPolicy | None:
 def _load_balancer(field: Fields | None) -> LoadBalancer | None:
     if field is None:
         return None
-    field.no_effect("localityLbSetting", "warmupDurationSecs", "warmup")
+    field.no_effect("warmupDurationSecs", "warmup")
+    locality = field.child("localityLbSetting")
+    failover = []
+    for item in locality.children("failover"):
+        failover.append((item.text("from", None), item.text("to", None)))
+        item.finish()
     allowed = ("UNSPECIFIED", "LEAST_CONN", "RANDOM", "PASSTHROUGH", "ROUND_ROBIN", "LEAST_REQUEST")
     simple = field.choice("simple", allowed, "UNSPECIFIED")
     if simple in {"RANDOM", "PASSTHROUGH", "LEAST_CONN"}:
         field.note(f"{field.path}.simple {simple} has no effect on proxyless nodes")
     child = field.optional_child("consistentHash")
-    balancer = LoadBalancer(simple, _consistent_hash(child) if child is not None else None)
+    balancer = LoadBalancer(
+        simple=simple,
+        consistent_hash=_consistent_hash(child) if child is not None else None,
+        by_locality=locality.boolean("enabled", True),
+        failover=tuple(failover),
+    )
+    for name in ("distribute", "failoverPriority"):
+        if locality.has(name):
+            locality.note(f"{locality.path}.{name} is not served here")
+        locality.ignore(name)
+    locality.finish()
     field.finish()
     return balancer
 

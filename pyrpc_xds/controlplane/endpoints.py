@@ -10,9 +10,11 @@ from collections import defaultdict
 from functools import lru_cache
 
 from .clusters import merge_subset_policy, port_policy
-from .envoy import ClusterLoadAssignment, Locality, LocalityLbEndpoints
+from .envoy import ClusterLoadAssignment, LocalityLbEndpoints
+from .localities import parse_locality, prioritise
 from .mesh_endpoints import Health, MeshEndpoint
 from .names import NodeView, is_ip, parse_cluster_name
+from .policies import TrafficPolicy
 from .registry import Mesh, MeshService
 from .rules import MergedRule
 from .wire import append_encoded, length_delimited, varint
@@ -37,7 +39,7 @@ def build_endpoints(mesh: Mesh, node: NodeView, name: str) -> ClusterLoadAssignm
         by_locality[endpoint.locality].append(endpoint)
     for locality, members in sorted(by_locality.items()):
         part = LocalityLbEndpoints(
-            locality=_locality(locality),
+            locality=parse_locality(locality),
             load_balancing_weight=min(sum(endpoint.weight for endpoint in members), 2**32 - 1),
         )
         members_encoded = (
@@ -46,6 +48,7 @@ def build_endpoints(mesh: Mesh, node: NodeView, name: str) -> ClusterLoadAssignm
         )
         append_encoded(part, _LB_ENDPOINTS, members_encoded)
         assignment.endpoints.append(part)
+    prioritise(assignment.endpoints, node.locality, _policy(rule, subset, port))
     return assignment
 
 
@@ -58,7 +61,9 @@ def _selected(
     # A subset that no rule defines selects everything, because it asks for no label.
     found = rule.subset(subset) if rule is not None and subset else None
     labels = found.labels if found is not None else {}
-    send_unhealthy = not _min_health_percent(rule, subset, port)
+    policy = _policy(rule, subset, port)
+    # With a minimum health percentage, endpoints that are not ready are not sent.
+    send_unhealthy = policy is None or not policy.min_health_percent
     return [
         endpoint
         for endpoint in mesh.endpoints(service)
@@ -70,20 +75,14 @@ def _selected(
     ]
 
 
-def _min_health_percent(rule: MergedRule | None, subset: str, port: int) -> int:
-    """With a minimum health percentage, endpoints that are not ready are not sent."""
+def _policy(rule: MergedRule | None, subset: str, port: int) -> TrafficPolicy | None:
+    """The traffic policy of a cluster."""
     if rule is None:
-        return 0
+        return None
     own = rule.subset(subset)
-    policy = merge_subset_policy(
+    return merge_subset_policy(
         port_policy(rule.policy, port)[0], own.policy if own is not None else None, port
     )
-    return policy.min_health_percent if policy is not None else 0
-
-
-def _locality(text: str) -> Locality:
-    region, zone, sub_zone = [*text.split("/"), "", ""][:3]
-    return Locality(region=region, zone=zone, sub_zone=sub_zone)
 
 
 def _tls_mode(rule: MergedRule | None, subset: str, port: int) -> str | None:

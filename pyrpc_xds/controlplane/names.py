@@ -96,6 +96,7 @@ class NodeView:
     addresses: tuple[str, ...] = ()
     cluster_id: str = "Kubernetes"
     node_name: str = ""
+    locality: tuple[str, str, str] = ("", "", "")
 
     @property
     def label_map(self) -> Labels:
@@ -103,11 +104,14 @@ class NodeView:
         return dict(self.labels) if self.labels else NO_LABELS
 
 
-def parse_node(node_id: str, metadata: Mapping[str, Any]) -> NodeView:
+def parse_node(
+    node_id: str, metadata: Mapping[str, Any], locality: tuple[str, str, str] = ("", "", "")
+) -> NodeView:
     """The view of a node, from its identifier and metadata.
 
     :param node_id: ``sidecar~IP~POD.NAMESPACE~NAMESPACE.svc.cluster.local``.
     :param metadata: the node's metadata as plain values.
+    :param locality: region, zone and sub-zone, as far as the node says.
 
     Raises ConfigError with what to change in the client's bootstrap.
     """
@@ -140,4 +144,5 @@ def parse_node(node_id: str, metadata: Mapping[str, Any]) -> NodeView:
         addresses=addresses,
         cluster_id=str(metadata.get("CLUSTER_ID") or "Kubernetes"),
         node_name=str(metadata.get("NODE_NAME") or ""),
+        locality=locality,
     )

@@ -36,10 +36,12 @@ class ConsistentHash:
 
 @dataclass(frozen=True, slots=True)
 class LoadBalancer:
-    """``loadBalancer`` of a traffic policy."""
+    """``loadBalancer`` of a traffic policy. ``failover`` are pairs of regions, from and to."""
 
     simple: str = "UNSPECIFIED"
     consistent_hash: ConsistentHash | None = None
+    by_locality: bool = True
+    failover: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class TrafficPolicy:
     http2_max_requests: int | None = None
     connection_pool: bool = False
     tls_mode: str | None = None
+    outlier_detection: bool = False
     min_health_percent: int = 0
     ports: tuple[tuple[int, TrafficPolicy], ...] = ()
 

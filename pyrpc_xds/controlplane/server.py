@@ -163,7 +163,9 @@ class AdsServer:
         try:
             if first.node is None:
                 raise ConfigError("the first request carries no node", where=context.peer())
-            view = parse_node(node_id, _plain(first.node.metadata))
+            where = first.node.locality
+            locality = (where.region, where.zone, where.sub_zone) if where is not None else ("", "", "")
+            view = parse_node(node_id, _plain(first.node.metadata), locality)
         except ConfigError as error:
             logger.warning("refused a stream: %s", str(error))
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))

@@ -60,6 +60,7 @@ def grpc_node(
     labels: Mapping[str, str] | None = None,
     generator: str | None = "grpc",
     node: str = "",
+    locality: str = "",
 ) -> base_pb2.Node:
     """The node that a proxyless pod of ``namespace`` presents."""
     found = base_pb2.Node(
@@ -76,6 +77,9 @@ def grpc_node(
         metadata["GENERATOR"] = generator
     if node:
         metadata["NODE_NAME"] = node
+    if locality:
+        region, zone, sub_zone = [*locality.split("/"), "", ""][:3]
+        found.locality.CopyFrom(base_pb2.Locality(region=region, zone=zone, sub_zone=sub_zone))
     found.metadata.update(metadata)
     return found
 

@@ -39,7 +39,8 @@ def answers(case: Case) -> Dump:
     assert not documents.errors
     snapshot = Snapshot(Mesh(documents.resources), "1")
     given = grpc_node(**case.node)
-    node = parse_node(given.id, MessageToDict(given.metadata))
+    where = given.locality
+    node = parse_node(given.id, MessageToDict(given.metadata), (where.region, where.zone, where.sub_zone))
 
     def fetch(type_url: str, names: Iterable[str]) -> dict[str, Message]:
         return {
