@@ -101,6 +101,27 @@ def test_a_bad_document_is_refused_and_nothing_changes(plane: ControlPlane) -> N
     assert served_port(plane) == 8080
 
 
+def test_many_clients_all_end_up_with_the_last_of_many_changes(plane: ControlPlane) -> None:
+    clients = [AdsClient(plane.address) for _ in range(8)]
+    try:
+        for client in clients:
+            client.fetch(ENDPOINT, [NAME])
+        for port in range(9000, 9030):
+            plane.apply(mesh(port))
+        for client in clients:
+            port = 0
+            while port != 9029:
+                response = client.receive(WAIT)
+                assert response is not None, f"the last port this client heard of is {port}"
+                client.ack(response)
+                found = decode(ENDPOINT, response.resources[0].value)
+                port = found.endpoints[0].lb_endpoints[0].endpoint.address.socket_address.port_value  # type: ignore[attr-defined]
+            assert client.receive(0.05) is None
+    finally:
+        for client in clients:
+            client.close()
+
+
 def test_applying_the_same_again_is_no_new_version(plane: ControlPlane) -> None:
     before = plane.status().version
     plane.apply(mesh())
