@@ -9,27 +9,23 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from .inputs import Inputs, sort_inputs
 from .mesh_endpoints import Health, MeshEndpoint
 from .meta import NO_LABELS, Labels
 from .names import CLUSTER_DOMAIN, UNSPECIFIED_ADDRESS, is_ip, service_host
-from .policies import DestinationRule
 from .protocols import Protocol, parse_protocol, port_protocol
 from .resources import (
     EndpointAddress,
     EndpointPort,
-    Endpoints,
     EndpointSlice,
-    Node,
     Pod,
     Resolution,
     Resource,
     Service,
     ServiceEntry,
-    VirtualService,
     Workload,
-    WorkloadEntry,
 )
 from .rules import MergedRule, RuleIndex, exported, selects
 
@@ -74,45 +70,6 @@ class MeshService:
         return next((port for port in self.ports if port.number == number), None)
 
 
-@dataclass(slots=True)
-class _Inputs:
-    services: list[Service] = field(default_factory=list)
-    pods: list[Pod] = field(default_factory=list)
-    nodes: dict[str, Node] = field(default_factory=dict)
-    slices: dict[tuple[str, str], list[EndpointSlice]] = field(default_factory=lambda: defaultdict(list))
-    endpoints: dict[tuple[str, str], Endpoints] = field(default_factory=dict)
-    service_entries: list[ServiceEntry] = field(default_factory=list)
-    workload_entries: list[WorkloadEntry] = field(default_factory=list)
-    virtual_services: list[VirtualService] = field(default_factory=list)
-    destination_rules: list[DestinationRule] = field(default_factory=list)
-
-
-def _sort(resources: Iterable[Resource]) -> _Inputs:
-    """The resources by kind; each kind in order of creation, and of reading where that says nothing."""
-    found = _Inputs()
-    for resource in sorted(resources, key=lambda item: item.meta.created):
-        match resource:
-            case Service():
-                found.services.append(resource)
-            case Pod():
-                found.pods.append(resource)
-            case Node():
-                found.nodes[resource.meta.name] = resource
-            case EndpointSlice():
-                found.slices[(resource.meta.namespace, resource.service)].append(resource)
-            case Endpoints():
-                found.endpoints[(resource.meta.namespace, resource.meta.name)] = resource
-            case ServiceEntry():
-                found.service_entries.append(resource)
-            case WorkloadEntry():
-                found.workload_entries.append(resource)
-            case VirtualService():
-                found.virtual_services.append(resource)
-            case DestinationRule():
-                found.destination_rules.append(resource)
-    return found
-
-
 class Mesh:
     """Everything that the documents say, linked up.
 
@@ -124,7 +81,7 @@ class Mesh:
     def __init__(
         self, resources: Iterable[Resource], *, domain: str = CLUSTER_DOMAIN, cluster_id: str = "Kubernetes"
     ) -> None:
-        inputs = _sort(resources)
+        inputs = sort_inputs(resources)
         self.domain = domain
         self.cluster_id = cluster_id
         self._nodes = inputs.nodes
@@ -147,7 +104,7 @@ class Mesh:
 
     # --- services and endpoints ---------------------------------------------------------------------------
 
-    def _add_services(self, inputs: _Inputs) -> None:
+    def _add_services(self, inputs: Inputs) -> None:
         aliases: dict[str, list[str]] = defaultdict(list)
         for service in inputs.services:
             if service.external_name:
@@ -177,7 +134,7 @@ class Mesh:
             found.extend(self._service_endpoints(service, inputs))
             found.extend(self._selected_workload_entries(service, inputs))
 
-    def _service_endpoints(self, service: Service, inputs: _Inputs) -> list[MeshEndpoint]:
+    def _service_endpoints(self, service: Service, inputs: Inputs) -> list[MeshEndpoint]:
         """The endpoints of a Service.
 
         From its EndpointSlices; without any, from its Endpoints; without those, from the pods that its
@@ -275,7 +232,7 @@ class Mesh:
             tls_mode=tls_mode,
         )
 
-    def _selected_workload_entries(self, service: Service, inputs: _Inputs) -> list[MeshEndpoint]:
+    def _selected_workload_entries(self, service: Service, inputs: Inputs) -> list[MeshEndpoint]:
         """The WorkloadEntries that a Service's selector finds."""
         if not service.selector or service.headless:
             return []
@@ -297,7 +254,7 @@ class Mesh:
                 )
         return found
 
-    def _add_service_entries(self, inputs: _Inputs) -> None:
+    def _add_service_entries(self, inputs: Inputs) -> None:
         for entry in inputs.service_entries:
             ports = tuple(
                 MeshPort(port.name, port.number, parse_protocol(port.protocol)) for port in entry.ports
@@ -319,7 +276,7 @@ class Mesh:
                 )
                 self._endpoints[(host, entry.meta.namespace)].extend(self._entry_endpoints(entry, inputs))
 
-    def _entry_endpoints(self, entry: ServiceEntry, inputs: _Inputs) -> list[MeshEndpoint]:
+    def _entry_endpoints(self, entry: ServiceEntry, inputs: Inputs) -> list[MeshEndpoint]:
         namespace = entry.meta.namespace
         workloads: list[tuple[str, Workload]] = []
         if entry.workload_selector is None:

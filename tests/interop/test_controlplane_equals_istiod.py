@@ -15,7 +15,8 @@ from pyrpc_xds.controlplane import ControlPlane
 from tests.interop.cases import CASES, Case, normalised
 from tests.interop.peers.istiod import IstiodProcess, skip_reason
 
-pytestmark = pytest.mark.interop
+# The first use of istiod on a machine builds it.
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(1500)]
 
 _NOT_COMPARED = """
 - version_info, nonce, control_plane: each server's own, and not part of a resource.

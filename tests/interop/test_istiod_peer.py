@@ -10,7 +10,8 @@ import pytest
 from tests.interop.peers.ads_dump import dump
 from tests.interop.peers.istiod import IstiodProcess, skip_reason
 
-pytestmark = pytest.mark.interop
+# The first use of istiod on a machine builds it.
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(1500)]
 
 MESH = Path(__file__).resolve().parents[2] / "examples" / "greeter" / "mesh"
 TARGET = "dubbo-go-app.default.svc.cluster.local:20000"
