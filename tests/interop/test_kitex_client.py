@@ -6,12 +6,14 @@ import contextlib
 import io
 import itertools
 import json
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from thriftpy2.parser import load_fp
 from thriftpy2.thrift import TApplicationException
+from thriftpy2.transport import TTransportException
 
 from pyrpc_xds.errors import RemoteProtocolError
 from pyrpc_xds.transports.thrift import ThriftDeadlineExceeded, ThriftUnavailable
@@ -197,6 +199,20 @@ def test_server_that_ends_makes_calls_unavailable(kind: str, framing: str, kitex
         with pytest.raises(ThriftUnavailable) as error:
             client.ping("x")
         assert other.address in str(error.value)
+
+
+@pytest.mark.parametrize(("kind", "framing"), PAIRS)
+def test_server_that_ends_in_mid_call_leaves_its_fate_open(
+    kind: str, framing: str, kitex: KitexServer
+) -> None:
+    with KitexServer() as other, our_client(kind, idl.Echo, other.address, framing=framing) as client:
+        assert client.ping("x") == "x"
+        ending = threading.Timer(0.2, other.stop)
+        ending.start()
+        with pytest.raises(ThriftUnavailable, match="may have run") as error:
+            client.sleep(8000)
+        assert error.value.type == TTransportException.END_OF_FILE
+        ending.join()
 
 
 def test_business_status_is_lost_without_a_header(client: OurClient) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -177,6 +178,15 @@ def test_kitexs_timeout_ends_the_call_there_and_harms_no_other(kitex_client: Cal
     )
     assert late[0].error is not None and late[0].error["kind"] == "timeout"
     assert [each.value for each in after] == [f"text {n}" for n in range(5)]
+
+
+@pytest.mark.parametrize(("kind", "transport"), PAIRS)
+def test_server_that_stops_answers_what_it_has_begun(kind: str, transport: str, handler: EchoHandler) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        with our_server(kind, idl.Echo, handler) as address:
+            running = pool.submit(Caller(address, transport).once, "sleep", milliseconds=400)
+            assert handler.sleeping.wait(30)
+        assert running.result(30).value == "slept"
 
 
 @pytest.mark.parametrize("short", [False, True], ids=["pooled", "a-connection-each"])

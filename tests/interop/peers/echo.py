@@ -311,6 +311,7 @@ class EchoHandler:
     def __init__(self) -> None:
         self.fires: list[str] = []
         self.got_fire = threading.Event()
+        self.sleeping = threading.Event()
 
     def ping(self, text: str) -> str:
         return text
@@ -347,6 +348,7 @@ class EchoHandler:
         raise SystemExit(f"panic {text}")
 
     def sleep(self, milliseconds: int) -> str:
+        self.sleeping.set()
         time.sleep(milliseconds / 1000)
         return "slept"
 
