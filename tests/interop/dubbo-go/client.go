@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"dubbo.apache.org/dubbo-go/v3/client"
@@ -106,10 +107,14 @@ func (c *Call) outcome(connection *client.Connection) *Outcome {
 	return result
 }
 
-// attachments has a []string for every array: dubbo-go refuses other types.
+// attachments has a []string for every array, since dubbo-go refuses other types, and base64 for binary ones,
+// since dubbo-go leaves that to its user.
 func (c *Call) attachments() map[string]interface{} {
 	found := map[string]interface{}{}
 	for name, value := range c.Attachments {
+		if strings.HasSuffix(name, "-bin") {
+			value = triple_protocol.EncodeBinaryHeader([]byte(fmt.Sprint(value)))
+		}
 		if many, ok := value.([]interface{}); ok {
 			var texts []string
 			for _, each := range many {

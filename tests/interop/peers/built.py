@@ -40,7 +40,9 @@ def tool(name: str, peer: str) -> str:
     return found
 
 
-def run(command: list[str], folder: Path, seconds: float, environment: Mapping[str, str] | None = None) -> str:
+def run(
+    command: list[str], folder: Path, seconds: float, environment: Mapping[str, str] | None = None
+) -> str:
     """The standard output of a build step.
 
     :raises PeerUnavailable: it failed or took too long; with what it said last.
@@ -104,7 +106,7 @@ class PeerProcess:
 
     def __init__(self, command: list[str], folder: Path | None = None) -> None:
         self._name = Path(command[0]).name
-        self._log = tempfile.TemporaryFile("w+", errors="replace")
+        self._log = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115  (lives as long as this)
         self._process = subprocess.Popen(
             command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True
         )

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any, Literal, NotRequired, TypedDict
 
 import grpc
+from google.rpc import status_pb2
 
 import pyrpc_xds
 from examples.greeter import idl
@@ -20,7 +21,7 @@ class Call(TypedDict):
     :ivar attachments: text, or a list of texts where one name has several.
     :ivar timeout: seconds; absent: the client's default.
     :ivar group: Dubbo's service group; ``version``: Dubbo's service version.
-    :ivar method: to call instead of the one that the kind has.
+    :ivar method: to call instead of the one that the kind has (ours, and dubbo-go with ``SayNothing``).
     :ivar retries: of Dubbo's cluster; absent: its default. Ours has none of its own.
     :ivar encoding: ``json`` (dubbo-go) or ``gzip`` (ours).
     :ivar http1: Triple over HTTP/1.1 (dubbo-go).
@@ -55,6 +56,7 @@ class Outcome(TypedDict):
     :ivar message: of the status.
     :ivar initial: headers of the response that are the application's; names are lower-case.
     :ivar trailing: trailers likewise (for dubbo-go's errors: both).
+    :ivar detail: ours: the code in grpc-status-details-bin, which may be one that gRPC has not; 0: no details.
     """
 
     users: list[User]
@@ -62,6 +64,7 @@ class Outcome(TypedDict):
     message: str
     initial: dict[str, list[str]]
     trailing: dict[str, list[str]]
+    detail: NotRequired[int]
 
 
 # Of HTTP, gRPC or grpcio; what the peers leave among the application's.
@@ -103,13 +106,12 @@ def _prepared(channel: Any, call: Call) -> tuple[Any, list[Any], dict[str, Any]]
         request_serializer=messages.HelloRequest.SerializeToString,
         response_deserializer=messages.User.FromString,
     )
-    metadata = []
+    metadata: list[tuple[str, Any]] = []
     for name, value in call.get("attachments", {}).items():
-        for text in value if isinstance(value, list) else [value]:
-            metadata.append((name, text.encode() if name.endswith("-bin") else text))
-    for name in ("group", "version"):
-        if name in call:
-            metadata.append((f"tri-service-{name}", call[name]))  # type: ignore[literal-required]
+        texts = value if isinstance(value, list) else [value]
+        metadata += [(name, text.encode() if name.endswith("-bin") else text) for text in texts]
+    given: dict[str, Any] = dict(call)
+    metadata += [(f"tri-service-{name}", given[name]) for name in ("group", "version") if name in call]
     options = {
         "timeout": call.get("timeout", 20.0),
         "metadata": metadata,
@@ -129,7 +131,15 @@ def _outcome(users: list[User], code: Any, message: Any, initial: Any, trailing:
         "message": message or "",
         "initial": applications(initial or ()),
         "trailing": applications(trailing or ()),
+        "detail": _detail(trailing or ()),
     }
+
+
+def _detail(trailing: Iterable[tuple[str, Any]]) -> int:
+    for name, value in trailing:
+        if name == "grpc-status-details-bin":
+            return int(status_pb2.Status.FromString(value).code)
+    return 0
 
 
 def make(xds: pyrpc_xds.XdsClient, call: Call) -> Outcome:
@@ -145,7 +155,7 @@ def make(xds: pyrpc_xds.XdsClient, call: Call) -> Outcome:
             else:
                 ended = callable_(argument, **options)
                 for answer in ended:
-                    users.append(_user(answer))
+                    users.append(_user(answer))  # noqa: PERF401  (what came before an error counts)
         except grpc.RpcError as error:
             ended = error
         return _outcome(
@@ -165,7 +175,7 @@ async def make_aio(xds: pyrpc_xds.XdsClient, call: Call) -> Outcome:
                 users.append(_user(await ended))
             else:
                 async for answer in ended:
-                    users.append(_user(answer))
+                    users.append(_user(answer))  # noqa: PERF401
         except grpc.RpcError:
             pass
         return _outcome(

@@ -15,7 +15,12 @@ SOURCE = ROOT / "tests" / "interop" / "dubbo-java"
 PROTO = ROOT / "idl" / "greeter.proto"
 BUILD_SECONDS = 600.0  # with nothing in Maven's repository; measured half a minute
 # Of a small program that is started often: no second compiler, little memory.
-_JAVA_OPTIONS = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx256m", "-Xshare:auto")
+_JAVA_OPTIONS = (
+    *("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx256m", "-Xshare:auto"),
+    "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+    # With nothing but loopback every other line of its log is a trace of this one's.
+    "-Dorg.slf4j.simpleLogger.log.org.apache.dubbo.common.utils.NetUtils=error",
+)
 
 
 @functools.cache

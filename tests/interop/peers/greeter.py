@@ -1,4 +1,4 @@
-"""The greeter of the interoperability tests, with our servers; dubbo-go and Dubbo Java have the same one.
+"""The greeter of the interoperability tests, with our servers; dubbo-go and Dubbo Java have the same.
 
 What comes before the colon in a request's name says what to do:
 
@@ -9,7 +9,7 @@ What comes before the colon in a request's name says what to do:
 ``plain:MESSAGE``        fail with the language's ordinary exception
 ``panic:MESSAGE``        fail as a bug would
 ``sleep:MILLISECONDS``   answer late
-``deadline``             answer with the milliseconds that are left, or ``none``
+``deadline``             answer with the milliseconds that are left, or ``none`` (not in Java)
 anything else            answer with ``Hello`` and the name
 =======================  ===================================================================================
 

@@ -4,6 +4,7 @@ import com.alibaba.fastjson2.JSON;
 import com.alibaba.fastjson2.JSONObject;
 import java.io.BufferedReader;
 import java.io.InputStreamReader;
+import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
@@ -12,6 +13,7 @@ import java.util.Map;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
+import org.apache.dubbo.common.constants.CommonConstants;
 import org.apache.dubbo.common.stream.StreamObserver;
 import org.apache.dubbo.config.ReferenceConfig;
 import org.apache.dubbo.config.bootstrap.DubboBootstrap;
@@ -22,6 +24,7 @@ import org.apache.dubbo.rpc.TriRpcStatus;
 import org.apache.dubbo.sample.Greeter;
 import org.apache.dubbo.sample.GreeterOuterClass.HelloRequest;
 import org.apache.dubbo.sample.GreeterOuterClass.User;
+import org.apache.dubbo.sample.GreeterStub;
 
 /** The client: answers each line of input, a call, with its outcome; tests/interop/peers/calls.py has the fields. */
 final class Client {
@@ -33,8 +36,9 @@ final class Client {
 
     static void serve() throws Exception {
         Client client = new Client();
+        GreeterStub.register();
         DubboBootstrap.getInstance().application(Server.application()).start();
-        BufferedReader lines = new BufferedReader(new InputStreamReader(System.in, "UTF-8"));
+        BufferedReader lines = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
         for (String line = lines.readLine(); line != null; line = lines.readLine()) {
             Main.say(client.outcome(JSON.parseObject(line)));
         }
@@ -52,6 +56,7 @@ final class Client {
             reference.setInterface(Greeter.class);
             reference.setUrl("tri://" + address);
             reference.setCheck(false);
+            reference.setProxy(CommonConstants.NATIVE_STUB);
             if (timeout != null) {
                 reference.setTimeout(timeout);
             }
@@ -78,7 +83,7 @@ final class Client {
             Greeter greeter = greeter(call);
             JSONObject attachments = call.getJSONObject("attachments");
             if (attachments != null) {
-                attachments.forEach((name, value) -> RpcContext.getClientAttachment().setObjectAttachment(name, value));
+                attachments.forEach(Client::attach);
             }
             make(greeter, call, users);
         } catch (Throwable error) {
@@ -93,6 +98,15 @@ final class Client {
         return outcome;
     }
 
+    /** What ends in "-bin" is binary: Dubbo itself adds that to the name. */
+    private static void attach(String name, Object value) {
+        if (name.endsWith("-bin")) {
+            name = name.substring(0, name.length() - 4);
+            value = value.toString().getBytes(StandardCharsets.UTF_8);
+        }
+        RpcContext.getClientAttachment().setObjectAttachment(name, value);
+    }
+
     private static void make(Greeter greeter, JSONObject call, List<Map<String, Object>> users) throws Throwable {
         List<HelloRequest> requests = call.getList("names", String.class).stream()
                 .map(name -> HelloRequest.newBuilder().setName(name).build())
@@ -100,18 +114,18 @@ final class Client {
         Answers answers = new Answers();
         switch (call.getString("kind")) {
             case "unary":
-                users.add(shown(greeter.SayHello(requests.get(0))));
+                users.add(shown(greeter.sayHello(requests.get(0))));
                 return;
             case "server_stream":
-                greeter.SayHelloServerStream(requests.get(0), answers);
+                greeter.sayHelloServerStream(requests.get(0), answers);
                 break;
             case "client_stream":
-                StreamObserver<HelloRequest> all = greeter.SayHelloClientStream(answers);
+                StreamObserver<HelloRequest> all = greeter.sayHelloClientStream(answers);
                 requests.forEach(all::onNext);
                 all.onCompleted();
                 break;
             case "bidi":
-                StreamObserver<HelloRequest> each = greeter.SayHelloStream(answers);
+                StreamObserver<HelloRequest> each = greeter.sayHelloStream(answers);
                 for (HelloRequest request : requests) {
                     each.onNext(request);
                     users.add(shown((User) answers.next()));

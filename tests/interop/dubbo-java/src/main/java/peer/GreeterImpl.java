@@ -2,18 +2,19 @@ package peer;
 
 import com.alibaba.fastjson2.JSON;
 import java.util.ArrayList;
+import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 import org.apache.dubbo.common.stream.StreamObserver;
 import org.apache.dubbo.rpc.RpcContext;
 import org.apache.dubbo.rpc.TriRpcStatus;
-import org.apache.dubbo.sample.Greeter;
 import org.apache.dubbo.sample.GreeterOuterClass.HelloRequest;
 import org.apache.dubbo.sample.GreeterOuterClass.User;
+import org.apache.dubbo.sample.GreeterStub;
 
-/** Does what the names of its requests tell it to: see tests/interop/peers/greeter.py. */
-public final class GreeterImpl implements Greeter {
+/** Does what the names of its requests tell it to: see tests/interop/peers/greeter.py. Of deadlines it is not told. */
+public final class GreeterImpl extends GreeterStub.Base {
     private final String id;
 
     GreeterImpl(String id) {
@@ -21,7 +22,7 @@ public final class GreeterImpl implements Greeter {
     }
 
     @Override
-    public User SayHello(HelloRequest request) {
+    public User sayHello(HelloRequest request) {
         String[] parts = request.getName().split(":", 2);
         String rest = parts.length > 1 ? parts[1] : "";
         switch (parts[0]) {
@@ -45,9 +46,6 @@ public final class GreeterImpl implements Greeter {
                     throw new IllegalStateException(interrupted);
                 }
                 break;
-            case "deadline":
-                Object timeout = RpcContext.getServerAttachment().getObjectAttachment("timeout");
-                return user(timeout == null ? "none" : timeout.toString(), 21);
             default:
         }
         return user("Hello " + request.getName(), 21);
@@ -62,15 +60,15 @@ public final class GreeterImpl implements Greeter {
     }
 
     private static String hex(byte[] bytes) {
-        return "hex:" + java.util.HexFormat.of().formatHex(bytes);
+        return "hex:" + HexFormat.of().formatHex(bytes);
     }
 
     @Override
-    public void SayHelloServerStream(HelloRequest request, StreamObserver<User> answers) {
+    public void sayHelloServerStream(HelloRequest request, StreamObserver<User> answers) {
         answers.onNext(user(request.getName(), 0));
         try {
             for (int number = 1; number < 3; number++) {
-                answers.onNext(SayHello(request).toBuilder().setAge(number).build());
+                answers.onNext(sayHello(request).toBuilder().setAge(number).build());
             }
         } catch (RuntimeException error) {
             answers.onError(error);
@@ -80,12 +78,12 @@ public final class GreeterImpl implements Greeter {
     }
 
     @Override
-    public StreamObserver<HelloRequest> SayHelloClientStream(StreamObserver<User> answers) {
+    public StreamObserver<HelloRequest> sayHelloClientStream(StreamObserver<User> answers) {
         List<String> names = new ArrayList<>();
         return new Requests(answers) {
             @Override
             void each(HelloRequest request) {
-                SayHello(request);
+                sayHello(request);
                 names.add(request.getName());
             }
 
@@ -98,11 +96,11 @@ public final class GreeterImpl implements Greeter {
     }
 
     @Override
-    public StreamObserver<HelloRequest> SayHelloStream(StreamObserver<User> answers) {
+    public StreamObserver<HelloRequest> sayHelloStream(StreamObserver<User> answers) {
         return new Requests(answers) {
             @Override
             void each(HelloRequest request) {
-                answers.onNext(SayHello(request));
+                answers.onNext(sayHello(request));
             }
 
             @Override

@@ -5,16 +5,15 @@ import org.apache.dubbo.sample.GreeterOuterClass.HelloRequest;
 import org.apache.dubbo.sample.GreeterOuterClass.User;
 
 /**
- * The service of idl/greeter.proto, by hand, because Dubbo's own generator is not among the artifacts of 3.3.4.
- *
- * <p>The methods have the names of the .proto and not Java's, because without that generator they are what Dubbo sends.
+ * The service of idl/greeter.proto, by hand, because Dubbo's own generator is not among the artifacts of 3.3.4. The
+ * .proto's names for the methods are in {@link GreeterStub}.
  */
 public interface Greeter {
-    User SayHello(HelloRequest request);
+    User sayHello(HelloRequest request);
 
-    void SayHelloServerStream(HelloRequest request, StreamObserver<User> answers);
+    void sayHelloServerStream(HelloRequest request, StreamObserver<User> answers);
 
-    StreamObserver<HelloRequest> SayHelloClientStream(StreamObserver<User> answers);
+    StreamObserver<HelloRequest> sayHelloClientStream(StreamObserver<User> answers);
 
-    StreamObserver<HelloRequest> SayHelloStream(StreamObserver<User> answers);
+    StreamObserver<HelloRequest> sayHelloStream(StreamObserver<User> answers);
 }
