@@ -60,6 +60,10 @@ class Pair:
         (seen,) = self.names("unary", "attachments", **rest)
         return dict(json.loads(seen))
 
+    def attempts(self, name: str) -> int:
+        """How many calls with a request of this name our server has got."""
+        return int(self.namespace.run(triple_scene.attempts, self.server, name))
+
 
 @pytest.fixture(scope="module")
 def namespace() -> Iterator[netns.Namespace]:
@@ -227,6 +231,15 @@ def test_exception_of_ours_is_unknown_with_its_message(pair: Pair) -> None:
     assert outcome["message"].endswith(": sold out")
 
 
+@from_go
+def test_17_in_our_details_is_a_business_error_to_dubbo_go_which_it_does_not_try_again(pair: Pair) -> None:
+    name = "business:sold out"
+    before = pair.attempts(name)
+    outcome = pair.call("unary", name)
+    assert (outcome["code"], outcome["message"]) == (17, "sold out")
+    assert pair.attempts(name) - before == 1
+
+
 @to_peers
 def test_panic_ends_the_call_and_not_the_connection(pair: Pair) -> None:
     # dubbo-go resets the stream.
@@ -298,14 +311,18 @@ def test_compressed_messages_are_read(pair: Pair) -> None:
     assert pair.names("bidi", name, name, encoding="gzip") == [f"Hello {name}"] * 2
 
 
-@pytest.mark.parametrize(
-    ("name", "attempts"),
-    [("error:9:once", {"dubbo-go": 3, "dubbo-java": 1}), ("error:14:more", {"dubbo-go": 3, "dubbo-java": 1})],
-)
+@pytest.mark.parametrize("name", ["error:9:not now", "error:14:later", "plain:sold out"])
 @from_peers
-def test_dubbos_cluster_tries_again_what_our_server_refuses(
-    pair: Pair, name: str, attempts: dict[str, int]
+def test_dubbo_gos_cluster_tries_every_failure_of_ours_three_times_and_javas_none(
+    pair: Pair, name: str
 ) -> None:
-    name = f"{name} from {pair.client}"
+    before = pair.attempts(name)
     pair.call("unary", name)
-    assert pair.namespace.run(triple_scene.attempts, pair.server, name) == attempts[pair.client]
+    assert pair.attempts(name) - before == {"dubbo-go": 3, "dubbo-java": 1}[pair.client]
+
+
+@from_java
+def test_javas_cluster_tries_a_timeout_three_times(pair: Pair) -> None:
+    before = pair.attempts("sleep:901")
+    pair.call("unary", "sleep:901", timeout=0.3)
+    assert pair.attempts("sleep:901") - before == 3

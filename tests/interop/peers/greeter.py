@@ -7,6 +7,7 @@ What comes before the colon in a request's name says what to do:
 ``reply:NAME=VALUE``     send that attachment back, beside the answer
 ``error:CODE:MESSAGE``   fail with that status
 ``plain:MESSAGE``        fail with the language's ordinary exception
+``business:MESSAGE``     ours alone: fail with UNKNOWN and dubbo-go's 17 in grpc-status-details-bin
 ``panic:MESSAGE``        fail as a bug would
 ``sleep:MILLISECONDS``   answer late
 ``deadline``             answer with the milliseconds that are left, or ``none`` (not in Java)
@@ -27,6 +28,7 @@ from collections import Counter
 from typing import Any
 
 import grpc
+from google.rpc import status_pb2
 
 from examples.greeter import idl
 
@@ -60,6 +62,10 @@ class _Greeter:
             case "error":
                 code, _, message = rest.partition(":")
                 return "abort", (STATUS[int(code)], message)
+            case "business":
+                status = status_pb2.Status(code=17, message=rest)
+                context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
+                return "abort", (grpc.StatusCode.UNKNOWN, rest)
             case "plain" | "panic":
                 raise ValueError(rest)
             case "sleep":
