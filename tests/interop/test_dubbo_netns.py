@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -43,6 +46,11 @@ def fail() -> None:
     raise LookupError("nothing here")
 
 
+def start() -> int:
+    """The process id of a child that does not end by itself."""
+    return netns.on_close.enter_context(subprocess.Popen(["sleep", "1000"])).pid
+
+
 def wait() -> None:
     socket.create_server(("", 0)).accept()
 
@@ -62,6 +70,24 @@ def test_failure_inside_is_told_with_its_traceback(namespace: netns.Namespace) -
     assert namespace.run(interfaces) == ["lo"]
 
 
-def test_function_that_takes_too_long_ends_the_namespace(namespace: netns.Namespace) -> None:
+def test_function_that_takes_too_long_ends_the_namespace_with_all_in_it(namespace: netns.Namespace) -> None:
+    child = Path("/proc", str(namespace.run(start)))
+    assert child.exists()
     with pytest.raises(PeerUnavailable, match="said nothing in"):
         namespace.run(wait, seconds=0.5)
+    until = time.monotonic() + 10
+    while child.exists() and "zombie" not in (child / "status").read_text() and time.monotonic() < until:
+        time.sleep(0.01)
+    assert not child.exists() or "zombie" in (child / "status").read_text()
+
+
+def test_user_namespace_serves_where_one_is_not_root() -> None:
+    command = ("unshare", "-rn")
+    if isinstance(reason := netns.entering(command), str):
+        pytest.skip(reason)
+    namespace = netns.Namespace(command)
+    try:
+        assert namespace.run(interfaces) == ["lo"]
+        assert namespace.run(connect, "127.0.0.1", namespace.run(listen)) == "connected"
+    finally:
+        namespace.close()

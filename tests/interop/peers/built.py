@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
@@ -108,7 +109,13 @@ class PeerProcess:
         self._name = Path(command[0]).name
         self._log = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115  (lives as long as this)
         self._process = subprocess.Popen(
-            command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True
+            command,
+            cwd=folder,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            start_new_session=True,  # so that what it has started can be ended with it
         )
 
     def read(self, seconds: float = ANSWER_SECONDS) -> Any:
@@ -117,7 +124,7 @@ class PeerProcess:
         :raises PeerUnavailable: none came in time, or the peer has ended; with what it logged last.
         """
         assert self._process.stdout is not None
-        watchdog = threading.Timer(seconds, self._process.kill)
+        watchdog = threading.Timer(seconds, self._kill)
         watchdog.start()
         line = self._process.stdout.readline()
         watchdog.cancel()
@@ -147,7 +154,11 @@ class PeerProcess:
         try:
             self._process.wait(10.0)
         except subprocess.TimeoutExpired:
-            self._process.kill()
+            self._kill()
             self._process.wait()
         self._process.stdout.close()
         self._log.close()
+
+    def _kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)

@@ -16,6 +16,7 @@ SOURCE = ROOT / "tests" / "interop" / "dubbo-go"
 PROTO = ROOT / "idl" / "greeter.proto"
 BUILD_SECONDS = 1200.0  # with nothing in Go's caches; measured 2 minutes for downloads and 2 for compiling
 _PACKAGE = "pyrpc-xds/tests/interop/dubbo-go"
+# -p=1: tests of other peers may be building as well.
 _ENVIRONMENT = {"GOFLAGS": "-buildvcs=false -mod=readonly -p=1", "GOTOOLCHAIN": "local", "GOWORK": "off"}
 
 

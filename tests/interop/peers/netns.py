@@ -35,10 +35,13 @@ class FailedInside(AssertionError):
 
 
 @functools.cache
-def entering() -> tuple[str, ...] | str:
-    """The command that runs another one in a namespace of its own, or why there is none."""
+def entering(*commands: tuple[str, ...]) -> tuple[str, ...] | str:
+    """The first command that runs another one in a namespace of its own, or why there is none.
+
+    :param commands: to choose from; none given: root's, then everybody's.
+    """
     why = "it needs Linux with util-linux's unshare"
-    for command in (("unshare", "-n"), ("unshare", "-rn")):
+    for command in commands or (("unshare", "-n"), ("unshare", "-rn")):
         try:
             done = subprocess.run([*command, "true"], capture_output=True, text=True, check=False, timeout=10)
         except (OSError, subprocess.TimeoutExpired):
@@ -58,11 +61,12 @@ def skip_reason() -> str | None:
 class Namespace:
     """A process in a network namespace of its own.
 
+    :param commands: as for :func:`entering`.
     :raises PeerUnavailable: there can be none here.
     """
 
-    def __init__(self) -> None:
-        command = entering()
+    def __init__(self, *commands: tuple[str, ...]) -> None:
+        command = entering(*commands)
         if isinstance(command, str):
             raise PeerUnavailable(command)
         inside = [sys.executable, "-c", f"from {__name__} import main; main()"]
