@@ -26,14 +26,16 @@ class Caller:
 
     def __init__(self, address: str, transport: str) -> None:
         self.address = address
-        self.transport = transport
+        self.options: dict[str, Any] = {"transport": transport}
+
+    def call(self, method: str, *arguments: Any, **options: Any) -> KitexCall:
+        """One method, once for each struct of arguments."""
+        return KitexCall(method, arguments, count=len(arguments) or 1, **self.options, **options)
 
     def __call__(self, method: str, *arguments: Any, **options: Any) -> list[KitexOutcome]:
-        """One method, once for each struct of arguments unless there is a ``count``."""
-        options.setdefault("count", len(arguments) or 1)
-        call = KitexCall(method, arguments, transport=self.transport, **options)
-        [outcomes] = kitex_calls(self.address, [call])
-        assert all(each.transport == self.transport for each in outcomes)
+        """Make such a call."""
+        [outcomes] = kitex_calls(self.address, [self.call(method, *arguments, **options)])
+        assert all(each.transport == self.options["transport"] for each in outcomes)
         return outcomes
 
     def once(self, method: str, **arguments: Any) -> KitexOutcome:
@@ -68,12 +70,7 @@ def kitex_client(request: pytest.FixtureRequest, handler: EchoHandler) -> Iterat
 
 def test_every_value_comes_back_bit_by_bit(kitex_client: Caller) -> None:
     calls = [
-        KitexCall(
-            method,
-            [ask(method, value) for value in values],
-            count=len(values),
-            transport=kitex_client.transport,
-        )
+        kitex_client.call(method, *(ask(method, value) for value in values))
         for method, values in ECHOES.items()
     ]
     for call, outcomes in zip(calls, kitex_calls(kitex_client.address, calls), strict=True):
@@ -118,8 +115,8 @@ def test_undeclared_error_is_an_application_error_without_its_text(kitex_client:
     failed, alive = kitex_calls(
         kitex_client.address,
         [
-            KitexCall(method, [ask(method, "secret")], transport=kitex_client.transport, count=3),
-            KitexCall("ping", [ask("ping", "still here")], transport=kitex_client.transport),
+            kitex_client.call(method, *[ask(method, "secret")] * 3),
+            kitex_client.call("ping", ask("ping", "still here")),
         ],
     )
     for outcome in failed:
@@ -167,13 +164,8 @@ def test_kitexs_timeout_ends_the_call_there_and_harms_no_other(kitex_client: Cal
     late, after = kitex_calls(
         kitex_client.address,
         [
-            KitexCall("sleep", [ask("sleep", 500)], transport=kitex_client.transport, timeout=0.1),
-            KitexCall(
-                "ping",
-                [ask("ping", f"text {n}") for n in range(5)],
-                transport=kitex_client.transport,
-                count=5,
-            ),
+            kitex_client.call("sleep", ask("sleep", 500), timeout=0.1),
+            kitex_client.call("ping", *(ask("ping", f"text {n}") for n in range(5))),
         ],
     )
     assert late[0].error is not None and late[0].error["kind"] == "timeout"

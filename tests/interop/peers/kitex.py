@@ -216,6 +216,6 @@ def _outcome(method: str, printed: dict[str, Any]) -> KitexOutcome:
         backward=printed["backward"] or {},
         ints={int(key): value for key, value in (printed["ints"] or {}).items()},
         strings=printed["strings"] or {},
-        transport=printed["transport"],
+        transport=printed["transport"].replace("|", ""),
         milliseconds=printed["milliseconds"],
     )
