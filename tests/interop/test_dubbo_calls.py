@@ -129,12 +129,17 @@ def test_bidirectional_stream_plays_ping_pong(pair: Pair) -> None:
 
 @both_ways
 def test_attachments_reach_the_handler_with_lower_case_names(pair: Pair) -> None:
-    # HTTP/2 has no upper case: Dubbo's clients lower it, gRPC's refuse it.
-    name = "User-Id" if pair.client in PEERS else "user-id"
-    seen = pair.attachments(attachments={name: "42", "tenant": "blue"})
+    seen = pair.attachments(attachments={"User-Id": "42", "tenant": "blue"})
     # Java has one value a name, the others a list.
     java = pair.server == "dubbo-java"
     assert (seen["user-id"], seen["tenant"]) == ("42" if java else ["42"], "blue" if java else ["blue"])
+
+
+@pytest.mark.parametrize("kind", ["server_stream", "bidi"])
+@both_ways
+def test_attachments_reach_the_handler_of_a_stream(pair: Pair, kind: str) -> None:
+    seen = pair.names(kind, "attachments", attachments={"user-id": "42"})[-1]
+    assert json.loads(seen)["user-id"] == ("42" if pair.server == "dubbo-java" else ["42"])
 
 
 @both_ways

@@ -108,8 +108,10 @@ def _prepared(channel: Any, call: Call) -> tuple[Any, list[Any], dict[str, Any]]
     )
     metadata: list[tuple[str, Any]] = []
     for name, value in call.get("attachments", {}).items():
-        texts = value if isinstance(value, list) else [value]
-        metadata += [(name, text.encode() if name.endswith("-bin") else text) for text in texts]
+        if isinstance(value, list):
+            metadata += [(name, text) for text in value]
+        elif name.endswith("-bin"):
+            metadata.append((name, value.encode()))
     given: dict[str, Any] = dict(call)
     metadata += [(f"tri-service-{name}", given[name]) for name in ("group", "version") if name in call]
     options = {
@@ -118,6 +120,12 @@ def _prepared(channel: Any, call: Call) -> tuple[Any, list[Any], dict[str, Any]]
         "compression": grpc.Compression.Gzip if call.get("encoding") == "gzip" else None,
     }
     return callable_, [messages.HelloRequest(name=name) for name in call["names"]], options
+
+
+def _attachments(call: Call) -> dict[str, str]:
+    """Those that :func:`pyrpc_xds.attachments` takes; the others have to be metadata."""
+    given = call.get("attachments", {})
+    return {name: value for name, value in given.items() if isinstance(value, str) and name[-4:] != "-bin"}
 
 
 def _user(user: Any) -> User:
@@ -145,7 +153,8 @@ def _detail(trailing: Iterable[tuple[str, Any]]) -> int:
 def make(xds: pyrpc_xds.XdsClient, call: Call) -> Outcome:
     """Make it with :meth:`~pyrpc_xds.transports.triple.TripleTransport.channel`."""
     users: list[User] = []
-    with xds.triple.channel(f"direct:///{call['address']}") as channel:
+    channel = xds.triple.channel(f"direct:///{call['address']}")
+    with channel, pyrpc_xds.attachments(_attachments(call)):
         callable_, requests, options = _prepared(channel, call)
         argument = iter(requests) if call["kind"] in ("client_stream", "bidi") else requests[0]
         try:
@@ -169,7 +178,8 @@ async def make_aio(xds: pyrpc_xds.XdsClient, call: Call) -> Outcome:
     async with xds.triple.aio_channel(f"direct:///{call['address']}") as channel:
         callable_, requests, options = _prepared(channel, call)
         streams = call["kind"] in ("client_stream", "bidi")
-        ended = callable_(iter(requests) if streams else requests[0], **options)
+        with pyrpc_xds.attachments(_attachments(call)):
+            ended = callable_(iter(requests) if streams else requests[0], **options)
         try:
             if call["kind"] in ("unary", "client_stream"):
                 users.append(_user(await ended))

@@ -23,11 +23,15 @@ public final class GreeterImpl extends GreeterStub.Base {
 
     @Override
     public User sayHello(HelloRequest request) {
+        return answer(request, attachments());
+    }
+
+    private User answer(HelloRequest request, Map<String, Object> attachments) {
         String[] parts = request.getName().split(":", 2);
         String rest = parts.length > 1 ? parts[1] : "";
         switch (parts[0]) {
             case "attachments":
-                return user(JSON.toJSONString(attachments()), 21);
+                return user(JSON.toJSONString(attachments), 21);
             case "reply":
                 String[] pair = rest.split("=", 2);
                 RpcContext.getServerResponseContext().setAttachment(pair[0], pair[1]);
@@ -83,7 +87,7 @@ public final class GreeterImpl extends GreeterStub.Base {
         return new Requests(answers) {
             @Override
             void each(HelloRequest request) {
-                sayHello(request);
+                answer(request, attachments);
                 names.add(request.getName());
             }
 
@@ -100,7 +104,7 @@ public final class GreeterImpl extends GreeterStub.Base {
         return new Requests(answers) {
             @Override
             void each(HelloRequest request) {
-                answers.onNext(sayHello(request));
+                answers.onNext(answer(request, attachments));
             }
 
             @Override
@@ -117,6 +121,8 @@ public final class GreeterImpl extends GreeterStub.Base {
     /** Tells the caller of errors. */
     private abstract static class Requests implements StreamObserver<HelloRequest> {
         private final StreamObserver<User> answers;
+        // Of the call; where its requests come there is no context.
+        final Map<String, Object> attachments = GreeterImpl.attachments();
 
         Requests(StreamObserver<User> answers) {
             this.answers = answers;
