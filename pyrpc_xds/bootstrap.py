@@ -12,6 +12,7 @@ import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,15 @@ class Node:
     locality: Locality = Locality()
 
 
+class Mode(Enum):
+    """Which view of the mesh a client asks Istio for."""
+
+    GRPC = "grpc"
+    """That of a proxyless gRPC client, made on demand (node metadata ``GENERATOR: grpc``)."""
+    SIDECAR = "sidecar"
+    """All that a sidecar gets, which kitex-contrib/xds uses: TCP routes and what EnvoyFilters add are only here."""
+
+
 @dataclass(frozen=True, slots=True)
 class Bootstrap:
     """What the client must know before its first byte.
@@ -100,6 +110,7 @@ class Bootstrap:
     :param certificate_providers: as written, for the security layer.
     :param server_listener_resource_name_template: name of a server's own Listener; ``%s`` is ``IP:port``.
     :param source: where this came from, for error texts and ``dump``.
+    :param mode: in ``SIDECAR`` the node's metadata must not say ``GENERATOR``; see :meth:`in_mode`.
     """
 
     servers: tuple[Server, ...]
@@ -107,6 +118,7 @@ class Bootstrap:
     certificate_providers: Mapping[str, Any] = field(default_factory=dict, hash=False)
     server_listener_resource_name_template: str = ""
     source: str = "code"
+    mode: Mode = Mode.GRPC
 
     @classmethod
     def from_env(
@@ -123,17 +135,24 @@ class Bootstrap:
            - ``POD_LABELS_FILE``: a file in one of these forms, such as a downward API volume's ``labels``;
            - ``CLUSTER_ID`` (default ``Kubernetes``), ``ISTIO_VERSION``, ``SERVICE_ACCOUNT``.
 
+        With each of them ``XDS_MODE`` is ``grpc`` (the default) or ``sidecar``: which view of the mesh istiod is
+        asked for, see :class:`Mode`. In a bootstrap file the node metadata's ``XDS_MODE`` says the same; the
+        variable wins over it.
+
         :param environ: the variables.
         :param labels: labels of this workload (version labels, for example), in every form; they win over
             ``POD_LABELS``, which wins over ``POD_LABELS_FILE``.
         :raises ConfigError: something is missing or wrong; the text names it.
         """
+        mode = _mode(environ.get("XDS_MODE"), "XDS_MODE")
         if path := environ.get("GRPC_XDS_BOOTSTRAP"):
             result = cls.from_file(path)
         elif text := environ.get("GRPC_XDS_BOOTSTRAP_CONFIG"):
             result = cls.from_json(text, source="GRPC_XDS_BOOTSTRAP_CONFIG")
         else:
-            return _from_pod(environ, labels or {})
+            result, labels = _from_pod(environ, labels or {}), None
+        if mode is not None:
+            result = result.in_mode(mode)
         return result.with_labels(labels) if labels else result
 
     @classmethod
@@ -170,16 +189,27 @@ class Bootstrap:
                 hint='Name a server: {"xds_servers": [{"server_uri": "istiod.istio-system.svc:15010", '
                 '"channel_creds": [{"type": "insecure"}]}], "node": {"id": "..."}}',
             )
-        return cls(
+        node = _node(_Fields(settings.dict("node"), f"{source}: node"))
+        mode = _mode(node.metadata.get("XDS_MODE"), f"{source}: node: metadata: XDS_MODE")
+        result = cls(
             servers=tuple(
                 _server(_Fields(value, f"{source}: xds_servers[{index}]"))
                 for index, value in enumerate(servers)
             ),
-            node=_node(_Fields(settings.dict("node"), f"{source}: node")),
+            node=node,
             certificate_providers=settings.dict("certificate_providers"),
             server_listener_resource_name_template=settings.text("server_listener_resource_name_template"),
             source=source,
         )
+        return result if mode is None else result.in_mode(mode)
+
+    def in_mode(self, mode: Mode) -> Bootstrap:
+        """The same for another view of the mesh: ``GENERATOR`` of the node's metadata is set, or taken out."""
+        kept = {
+            key: value for key, value in self.node.metadata.items() if key not in ("GENERATOR", "XDS_MODE")
+        }
+        metadata = {"GENERATOR": "grpc", **kept} if mode is Mode.GRPC else kept
+        return replace(self, mode=mode, node=replace(self.node, metadata=metadata))
 
     def with_labels(self, labels: Mapping[str, str]) -> Bootstrap:
         """The same with ``labels`` added to the node's ``LABELS``."""
@@ -218,6 +248,16 @@ class _Fields:
 
 
 _KINDS: Mapping[type, str] = {str: "a string", list: "an array", dict: "an object"}
+
+
+def _mode(value: object, where: str) -> Mode | None:
+    if value in (None, ""):
+        return None
+    if value not in [mode.value for mode in Mode]:
+        raise ConfigError(
+            f"{value!r} is not a mode", where=where, hint="Use 'grpc' (the default) or 'sidecar'"
+        )
+    return Mode(value)
 
 
 def _json_type(value: object) -> str:

@@ -181,7 +181,9 @@ class XdsClient:
             if clusters is None:
                 clusters = LiveClusters(connector, time.monotonic, self._rng, self._retire)
                 self._clusters[connector.key] = clusters
-            follower = self._followers[router] = Follower(router, clusters, self._driver)
+            follower = self._followers[router] = Follower(
+                router, clusters, self._driver, thrift=connector.key[:1] != ("triple",)
+            )
         router.on_close(partial(self._unfollow, follower))
         if in_xds:
             follower.start()

@@ -5,11 +5,15 @@ from __future__ import annotations
 import logging
 
 from .balancing.cluster import LiveClusters
+from .bootstrap import Mode
+from .model.route import RouteConfiguration, VirtualHost
 from .model.snapshot import MeshSnapshot
 from .routing.router import Router
 from .routing.snapshot import CompiledSnapshot, cluster_names, compile_snapshot, release_clusters
-from .xds.dependency import DependencyManager
+from .routing.table import choose_virtual_host
+from .xds.dependency import Callbacks, DependencyManager, TargetManager
 from .xds.driver import AdsDriver
+from .xds.sidecar import Place, SidecarManager
 
 _log = logging.getLogger("pyrpc_xds.xds")
 
@@ -18,13 +22,18 @@ class Follower:
     """Keeps ``router`` up to date until it is closed.
 
     Its methods run on the driver's thread, except where they say otherwise.
+
+    :param thrift: the target's calls are Thrift, for which a sidecar's ThriftProxy filters are.
     """
 
-    def __init__(self, router: Router, clusters: LiveClusters, driver: AdsDriver) -> None:
+    def __init__(
+        self, router: Router, clusters: LiveClusters, driver: AdsDriver, *, thrift: bool = True
+    ) -> None:
         self.router = router
+        self._thrift = thrift
         self._clusters = clusters
         self._driver = driver
-        self._manager: DependencyManager | None = None
+        self._manager: TargetManager | None = None
         # What the router shows, or showed last: whose clusters are ours to release.
         self._published: CompiledSnapshot | None = None
         self._closed = False
@@ -36,13 +45,23 @@ class Follower:
     def _follow(self) -> None:
         if self._closed or self._manager is not None:
             return
-        self._manager = DependencyManager(
-            self._driver,
-            self.router.authority,
-            clusters_of=lambda config: cluster_names(config, self.router.authority),
-            publish=self.publish,
-            fail=self._fail,
+        authority = self.router.authority
+        callbacks = Callbacks(
+            clusters_of=lambda config: cluster_names(config, authority), publish=self.publish, fail=self._fail
         )
+        bootstrap = self._driver.bootstrap
+        if bootstrap.mode is Mode.SIDECAR:
+            self._manager = SidecarManager(
+                self._driver,
+                authority,
+                Place.of_node(bootstrap.node.id, bootstrap.node.metadata.get("NAMESPACE")),
+                thrift=self._thrift,
+                choose=_chosen,
+                later=self._driver.call_later,
+                **callbacks,
+            )
+        else:
+            self._manager = DependencyManager(self._driver, authority, **callbacks)
         self.settle()
 
     def settle(self) -> None:
@@ -89,3 +108,8 @@ class Follower:
             self.router.after_fork(self.start)
         else:
             self.router.after_fork(None)
+
+
+def _chosen(config: RouteConfiguration, authority: str) -> tuple[str, VirtualHost] | None:
+    chosen = choose_virtual_host(config, authority)
+    return (chosen.domain, chosen.host) if chosen else None

@@ -78,7 +78,7 @@ def notes_of(snapshot: CompiledSnapshot) -> list[str]:
     notes = [*config.listener.notes, *config.route_config.notes]
     for state in config.clusters.values():
         if isinstance(state, ClusterConfig):
-            notes += state.cluster.notes
+            notes += [*state.cluster.notes, *state.assignment.notes]
     return notes
 
 
@@ -91,7 +91,14 @@ def show_json(snapshot: CompiledSnapshot, path: str, headers: dict[str, str]) ->
         clusters.append({"name": name, "weight": weight, "endpoints": addresses, "error": problem})
     failed = bool(explanation.error) or any(cluster["error"] for cluster in clusters)
     timeout = None if explanation.error else snapshot.route(path, headers).timeout
-    shown = {**asdict(explanation), "clusters": clusters, "timeout": timeout, "notes": notes_of(snapshot)}
+    listener = snapshot.config.listener.name
+    shown = {
+        **asdict(explanation),
+        "listener": listener,
+        "clusters": clusters,
+        "timeout": timeout,
+        "notes": notes_of(snapshot),
+    }
     print_json(shown)
     return failed
 
@@ -102,6 +109,8 @@ def show(snapshot: CompiledSnapshot, path: str, headers: dict[str, str]) -> bool
     console.print(f"[bold]{escape(explanation.authority)}[/] {escape(path)}")
     for name, value in headers.items():
         console.print(f"  {escape(name)}: {escape(value)}")
+    if (listener := snapshot.config.listener.name) != explanation.authority:
+        console.print(f"Listener [bold]{escape(listener)}[/]", soft_wrap=True)
     console.print(f"RouteConfiguration [bold]{escape(explanation.route_config)}[/]", soft_wrap=True)
     host = escape(explanation.virtual_host or "none")
     console.print(f"VirtualHost [bold]{host}[/] ({escape(explanation.why)})", soft_wrap=True)

@@ -17,6 +17,19 @@ DEFAULT_MAX_REQUESTS = 1024
 
 
 @dataclass(frozen=True, slots=True)
+class TransportSocketMatch:
+    """Which endpoints of a cluster are reached by which transport socket (Envoy's ``transport_socket_matches``).
+
+    :param labels: an endpoint that has all of them is meant; empty: every endpoint.
+    :param secured: the type of a transport socket that is more than plain TCP; empty: plain TCP.
+    """
+
+    name: str
+    labels: tuple[tuple[str, str], ...] = ()
+    secured: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Cluster:
     """A named set of endpoints and how to choose among them.
 
@@ -24,6 +37,8 @@ class Cluster:
     :param eds_service_name: the EDS resource; the cluster's own name where CDS gives none.
     :param lb_policy: a policy that is not implemented arrives as ROUND_ROBIN with a note.
     :param max_requests: concurrent calls (gRFC A32; default 1024).
+    :param transport_sockets: the first that means an endpoint decides; none does: plain TCP. Only a sidecar's
+        clusters have them.
     """
 
     name: str
@@ -31,3 +46,4 @@ class Cluster:
     lb_policy: LbPolicy = LbPolicy.ROUND_ROBIN
     max_requests: int = DEFAULT_MAX_REQUESTS
     notes: tuple[str, ...] = field(default=(), compare=False)
+    transport_sockets: tuple[TransportSocketMatch, ...] = ()

@@ -34,11 +34,16 @@ class Locality(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ClusterLoadAssignment:
-    """EDS. Priorities are dense from 0 (gRFC A27)."""
+    """EDS. Priorities are dense from 0 (gRFC A27).
+
+    :param socket_labels: by address, what ``transport_socket_matches`` of the cluster look at, for the endpoints
+        that have any (the metadata ``envoy.transport_socket_match``). Only read in sidecar mode.
+    """
 
     name: str
     localities: tuple[Locality, ...] = ()
     notes: tuple[str, ...] = field(default=(), compare=False)
+    socket_labels: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = ()
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:

@@ -69,6 +69,8 @@ class PathMatch(Enum):
     PREFIX = "prefix"
     SEPARATED_PREFIX = "separated_prefix"
     REGEX = "regex"
+    METHOD = "method"
+    SERVICE = "service"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +78,17 @@ class PathMatcher:
     """The path condition of a route; the path of a call is ``/package.Service/Method``.
 
     ``SEPARATED_PREFIX`` matches the value itself or the value followed by ``/`` (Envoy's
-    ``path_separated_prefix``). ``case_sensitive`` is ignored for ``REGEX``.
+    ``path_separated_prefix``). ``METHOD`` and ``SERVICE`` are those of Envoy's thrift_proxy and look at one part
+    of the path; see :mod:`pyrpc_xds.routing.thrift_name`.
+
+    :param case_sensitive: ignored for ``REGEX``; always true for ``METHOD`` and ``SERVICE``.
+    :param invert: every other path matches; ``METHOD`` and ``SERVICE`` only.
     """
 
     kind: PathMatch
     value: str
     case_sensitive: bool = True
+    invert: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,11 +93,15 @@ _PATH_VERBS = {
     PathMatch.PREFIX: "starts with",
     PathMatch.SEPARATED_PREFIX: "is, or continues after a slash,",
     PathMatch.REGEX: "matches the regular expression",
+    PathMatch.METHOD: "has the method",
+    PathMatch.SERVICE: "has the service",
 }
 
 
 def words_of_path(path: PathMatcher) -> str:
     """What a path condition wants, such as ``starts with '/pkg.Service/'``."""
+    if path.invert:
+        return f"has another {path.kind.value} than {path.value!r}"
     case = "" if path.case_sensitive or path.kind is PathMatch.REGEX else " in any case"
     return f"{_PATH_VERBS[path.kind]} {path.value!r}{case}"
 

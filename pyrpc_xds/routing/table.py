@@ -47,6 +47,7 @@ from .explain import (
     words_of_path,
 )
 from .regex import RegexCache
+from .thrift_name import ThriftNameTest
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -264,6 +265,8 @@ class _Tests:
     def of_path(self, path: PathMatcher) -> StringTest:
         if path.kind is PathMatch.REGEX:
             return self._regexes.test(path.value, keep=False)
+        if path.kind in (PathMatch.METHOD, PathMatch.SERVICE):
+            return ThriftNameTest(path)
         return StringTest(path.kind.value, path.value, not path.case_sensitive)
 
     def of_header(self, header: HeaderMatcher) -> HeaderTest:

@@ -6,7 +6,7 @@ Make before break: while a new route's clusters are on their way, the last compl
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict, Unpack
 
 from ..errors import ResourceNotFound, StreamError, XdsError
 from ..model.cluster import Cluster
@@ -14,6 +14,7 @@ from ..model.endpoint import ClusterLoadAssignment
 from ..model.listener import Listener
 from ..model.route import RouteConfiguration
 from ..model.snapshot import ClusterConfig, ClusterFailure, ClusterState, MeshSnapshot
+from .transport_socket import plaintext
 from .types import CDS, EDS, LDS, RDS, ResourceType
 
 
@@ -25,7 +26,15 @@ class Subscriptions(Protocol):
     def unsubscribe(self, kind: ResourceType, name: str, watcher: Any) -> None: ...
 
 
-class _Watch:
+class Callbacks(TypedDict):
+    """The parameters of a :class:`TargetManager`."""
+
+    clusters_of: Callable[[RouteConfiguration], tuple[str, ...]]
+    publish: Callable[[MeshSnapshot], None]
+    fail: Callable[[str], None]
+
+
+class Watch:
     """The newest word about one resource: its value, or why there is none. Is its own watcher."""
 
     __slots__ = ("_changed", "_source", "error", "kind", "name", "value")
@@ -62,14 +71,15 @@ class _Watch:
 class _ClusterWatch:
     """CDS and EDS of one cluster, and the state made of them, which stays the same object while they do."""
 
-    __slots__ = ("_cds", "_changed", "_eds", "_source", "_state")
+    __slots__ = ("_cds", "_changed", "_eds", "_joined", "_source", "_state")
 
     def __init__(self, source: Subscriptions, name: str, changed: Callable[[], None]) -> None:
         self._source = source
         self._changed = changed
-        self._eds: _Watch | None = None
+        self._eds: Watch | None = None
         self._state: ClusterState | None = None
-        self._cds = _Watch(source, CDS, name, changed)
+        self._joined: tuple[Cluster, ClusterLoadAssignment] | None = None  # what _state was made of
+        self._cds = Watch(source, CDS, name, changed)
 
     def state(self) -> ClusterState | None:
         """``None`` while something is on its way."""
@@ -79,16 +89,16 @@ class _ClusterWatch:
         if error is not None:
             if not isinstance(self._state, ClusterFailure) or self._state.reason != str(error):
                 self._state = ClusterFailure(str(error))
+            self._joined = None
             return self._state
         assignment: ClusterLoadAssignment | None = self._eds.value if self._eds else None
         if cluster is None or assignment is None:
             # A new EDS name of a known cluster: the last state goes on being used.
             return self._state if isinstance(self._state, ClusterConfig) else None
-        state = self._state
-        if not (
-            isinstance(state, ClusterConfig) and state.cluster is cluster and state.assignment is assignment
-        ):
-            self._state = ClusterConfig(cluster, assignment)
+        joined = self._joined
+        if joined is None or joined[0] is not cluster or joined[1] is not assignment:
+            self._joined = (cluster, assignment)
+            self._state = plaintext(cluster, assignment)
         return self._state
 
     def _follow(self, eds_name: str | None) -> None:
@@ -96,7 +106,7 @@ class _ClusterWatch:
             self._eds.close()
             self._eds = None
         if self._eds is None and eds_name is not None:
-            self._eds = _Watch(self._source, EDS, eds_name, self._changed)
+            self._eds = Watch(self._source, EDS, eds_name, self._changed)
 
     def close(self) -> None:
         self._cds.close()
@@ -104,10 +114,9 @@ class _ClusterWatch:
             self._eds.close()
 
 
-class DependencyManager:
-    """Follows one target through the four resource types.
+class TargetManager:
+    """Follows what one target's routes lead to; subclasses know how to find its routes.
 
-    :param authority: the listener's name.
     :param clusters_of: the clusters that calls to the target can be routed to under a RouteConfiguration; none
         where it has no virtual host for the target, and then its calls fail by the routes.
     :param publish: takes each new complete snapshot.
@@ -117,7 +126,6 @@ class DependencyManager:
     def __init__(
         self,
         source: Subscriptions,
-        authority: str,
         *,
         clusters_of: Callable[[RouteConfiguration], tuple[str, ...]],
         publish: Callable[[MeshSnapshot], None],
@@ -128,11 +136,10 @@ class DependencyManager:
         self._publish = publish
         self._fail = fail
         self._dirty = True
-        self._rds: _Watch | None = None
+        self._rds: Watch | None = None
         self._clusters: dict[str, _ClusterWatch] = {}
         self._named: tuple[RouteConfiguration, tuple[str, ...]] | None = None
         self._published: MeshSnapshot | None = None
-        self._lds = _Watch(source, LDS, authority, self._touch)
 
     def _touch(self) -> None:
         self._dirty = True
@@ -143,20 +150,15 @@ class DependencyManager:
             self._dirty = False
             self._advance()
 
+    def _find(self) -> tuple[Listener, RouteConfiguration] | None:
+        """The target's listener and routes; ``None``: on their way, or given up."""
+        raise NotImplementedError
+
     def _advance(self) -> None:
-        listener: Listener | None = self._lds.value
-        if listener is None:
-            self._follow_routes(None)
-            if self._lds.error is not None:
-                self._give_up(self._lds.error)
+        found = self._find()
+        if found is None:
             return
-        self._follow_routes(None if listener.route_config else listener.route_config_name)
-        if self._rds is not None and self._rds.error is not None:
-            self._give_up(self._rds.error)
-            return
-        config: RouteConfiguration | None = listener.route_config or (self._rds.value if self._rds else None)
-        if config is None:
-            return
+        listener, config = found
         wanted = self._names(config)
         for name in wanted:
             if name not in self._clusters:
@@ -195,21 +197,56 @@ class DependencyManager:
             self._rds.close()
             self._rds = None
         if self._rds is None and name:
-            self._rds = _Watch(self._source, RDS, name, self._touch)
+            self._rds = Watch(self._source, RDS, name, self._touch)
 
-    def _give_up(self, error: XdsError) -> None:
+    def _give_up(self, reason: str) -> None:
         self._published = None
-        hint = ""
-        if isinstance(error, ResourceNotFound) and error.kind == "LDS":
-            hint = (
-                "; the control plane knows no such host and port: check the Service's name, namespace and port, "
-                "and that the target has the form xds:///HOST.NAMESPACE.svc.cluster.local:PORT"
-            )
-        self._fail(f"{error}{hint}")
+        self._fail(reason)
 
     def close(self) -> None:
         """Unsubscribe everything."""
-        for watch in (self._lds, self._rds, *self._clusters.values()):
+        for watch in (self._rds, *self._clusters.values()):
             if watch is not None:
                 watch.close()
+        self._rds = None
         self._clusters.clear()
+
+
+class DependencyManager(TargetManager):
+    """Follows one target through the four resource types of a proxyless client.
+
+    :param authority: the listener's name.
+    """
+
+    def __init__(self, source: Subscriptions, authority: str, **callbacks: Unpack[Callbacks]) -> None:
+        super().__init__(source, **callbacks)
+        self._lds = Watch(source, LDS, authority, self._touch)
+
+    def _find(self) -> tuple[Listener, RouteConfiguration] | None:
+        listener: Listener | None = self._lds.value
+        if listener is None:
+            self._follow_routes(None)
+            if self._lds.error is not None:
+                self._give_up(_explained(self._lds.error))
+            return None
+        self._follow_routes(None if listener.route_config else listener.route_config_name)
+        if self._rds is not None and self._rds.error is not None:
+            self._give_up(str(self._rds.error))
+            return None
+        config: RouteConfiguration | None = listener.route_config or (self._rds.value if self._rds else None)
+        return None if config is None else (listener, config)
+
+    def close(self) -> None:
+        """Unsubscribe everything."""
+        self._lds.close()
+        super().close()
+
+
+def _explained(error: XdsError) -> str:
+    hint = ""
+    if isinstance(error, ResourceNotFound) and error.kind == "LDS":
+        hint = (
+            "; the control plane knows no such host and port: check the Service's name, namespace and port, "
+            "and that the target has the form xds:///HOST.NAMESPACE.svc.cluster.local:PORT"
+        )
+    return f"{error}{hint}"

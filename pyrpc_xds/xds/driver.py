@@ -23,7 +23,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..bootstrap import Bootstrap, Server
+from ..bootstrap import Bootstrap, Mode, Server
 from ..errors import StreamError, UsageError
 from .backoff import BackOff
 from .decode.envelope import decode_response, encode_node, encode_request
@@ -36,7 +36,7 @@ from .stream import (
     AdsStream,
     open_channel,
 )
-from .types import ResourceType
+from .types import SIDECAR_TYPES, TYPES, ResourceType
 from .watch import Watcher
 
 _log = logging.getLogger("pyrpc_xds.xds")
@@ -103,6 +103,7 @@ class AdsDriver:
         self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._session = Session(
             self.bootstrap.node,
+            types=SIDECAR_TYPES if self.bootstrap.mode is Mode.SIDECAR else TYPES,
             fail_on_data_errors=self.server.fail_on_data_errors,
             resource_timeout=self._resource_timeout,
             timer_is_transient=self.server.resource_timer_is_transient_error,

@@ -12,13 +12,13 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..bootstrap import Node
 from ..errors import ResourceError, ResourceInvalid, ResourceNotFound, StreamError, XdsError
 from .cache import CacheEntry, ResourceCache, ResourceState
-from .decode.envelope import DiscoveryRequest, DiscoveryResponse
+from .decode.envelope import DiscoveryRequest, DiscoveryResponse, RawResource
 from .types import TYPES, ResourceType
 from .watch import Watcher
 
@@ -71,6 +71,8 @@ class _TypeState:
 
     :ivar version: the last accepted one.
     :ivar by_raw: the entry that each accepted encoding belongs to.
+    :ivar whole: of a type that is asked for as a whole: the last response by name, not decoded; ``None``: none yet.
+    :ivar whole_at: when that came.
     :ivar nonce: of the last response, refused ones included.
     :ivar sent: names of the last request; ``None``: none on this stream.
     :ivar answered: a response has come on this stream.
@@ -82,6 +84,8 @@ class _TypeState:
     kind: ResourceType
     version: str = ""
     by_raw: dict[bytes, CacheEntry] = field(default_factory=dict)
+    whole: dict[str, RawResource] | None = None
+    whole_at: float = 0.0
 
     nonce: str = ""
     sent: tuple[str, ...] | None = None
@@ -155,6 +159,9 @@ class Session:
         if entry.watched_by(watcher):
             return
         entry.watchers.append(watcher)
+        if state.whole is not None and entry.state is ResourceState.REQUESTED:
+            self._from_whole(state, entry)
+            return
         if entry.model is not None:
             self._news.append(Notify(entry, watcher, entry.model))
         if entry.error is not None:
@@ -170,10 +177,26 @@ class Session:
             return
         del self.cache.of(kind)[name]
         state = self._types[kind.type_url]
-        if state.sent is not None:
+        if state.sent is not None and state.kind.wildcard_name is None:
             state.leaving[name] = entry
         else:
             self._forget(state, entry)
+
+    def _from_whole(self, state: _TypeState, entry: CacheEntry) -> None:
+        """A new entry of a type that is there as a whole: nothing has to be asked for."""
+        assert state.whole is not None
+        held = state.whole.get(entry.name)
+        if held is None:
+            reason = f"version {state.version!r} of the control plane's configuration does not have it"
+            entry.state = ResourceState.DOES_NOT_EXIST
+            self._failed(state, entry, self._not_found(entry, reason), state.whole_at)
+            return
+        response = DiscoveryResponse(state.kind.type_url, resources=(held,))
+        good, bad, unnamed = self._decoded(state, response)
+        for raw, model in good.values():
+            self._accept(state, entry, raw, model, state.version, state.whole_at)
+        for error in (*bad.values(), *unnamed):
+            self._refuse(state, entry, error, state.version, state.whole_at)
 
     # ---- what the stream does
 
@@ -208,8 +231,10 @@ class Session:
             return
         if state.owed:
             self._outbox.append(self._request(state))
-        good, bad, unnamed = self._decoded(state, response)
         entries = self.cache.of(state.kind)
+        if state.kind.wildcard_name is not None:
+            response = self._watched(state, response, now)
+        good, bad, unnamed = self._decoded(state, response)
         for name, (raw, model) in good.items():
             if entry := entries.get(name):
                 self._accept(state, entry, raw, model, response.version, now)
@@ -297,6 +322,8 @@ class Session:
             for state in self._types.values():
                 names = tuple(self.cache.of(state.kind))
                 changed = names != state.sent and set(names) != set(state.sent or ())
+                if state.kind.wildcard_name is not None:
+                    changed = bool(names) and state.sent is None
                 if state.owed or changed:
                     requests.append(self._request(state))
         return tuple(requests)
@@ -316,7 +343,7 @@ class Session:
         for entry in state.leaving.values():
             self._forget(state, entry)
         state.leaving.clear()
-        state.sent = tuple(entries)
+        state.sent = () if state.kind.wildcard_name is not None else tuple(entries)
         request = DiscoveryRequest(
             type_url=state.kind.type_url,
             names=state.sent,
@@ -331,6 +358,27 @@ class Session:
         return request
 
     # ---- a response, piece by piece
+
+    def _watched(self, state: _TypeState, response: DiscoveryResponse, now: float) -> DiscoveryResponse:
+        """Keep a response that holds a whole type as it is; the same with what is watched, and what has no name.
+
+        What nobody watches is not decoded: it costs next to nothing, and no mistake in it costs a NACK.
+        """
+        assert state.kind.wildcard_name is not None
+        entries = self.cache.of(state.kind)
+        whole: dict[str, RawResource] = {}
+        watched = []
+        for resource in response.resources:
+            try:
+                name = resource.name or state.kind.wildcard_name(resource.value)
+            except ValueError:
+                watched.append(resource)
+                continue
+            whole[name] = resource
+            if name in entries:
+                watched.append(resource)
+        state.whole, state.whole_at = whole, now
+        return replace(response, resources=tuple(watched))
 
     def _decoded(
         self, state: _TypeState, response: DiscoveryResponse
@@ -401,7 +449,9 @@ class Session:
         for name, entry in self.cache.of(state.kind).items():
             if name in present or entry.state is ResourceState.DOES_NOT_EXIST:
                 continue
-            if entry.state is ResourceState.REQUESTED and not (entry.first_ask and not state.answered):
+            # Asked for as a whole, a type's responses do not depend on when a name was added.
+            as_named = state.kind.wildcard_name is None and not (entry.first_ask and not state.answered)
+            if as_named and entry.state is ResourceState.REQUESTED:
                 # The first response of a stream cannot be older than its first request; later ones can.
                 if entry.deadline is not None:
                     entry.deadline = min(entry.deadline, now + ABSENCE_GRACE)

@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ResourceInvalid
-from .decode.cluster import decode_cluster
-from .decode.endpoint import decode_cluster_load_assignment
+from ..model.name_table import NAME
+from .decode.cluster import decode_cluster, decode_sidecar_cluster
+from .decode.endpoint import decode_cluster_load_assignment, decode_sidecar_assignment
+from .decode.envelope import first_string
 from .decode.listener import decode_listener
+from .decode.name_table import decode_name_table
+from .decode.proxy_listener import decode_proxy_listener
 from .decode.route import decode_route_configuration
 
 _PREFIX = "type.googleapis.com/envoy.config."
@@ -17,11 +21,12 @@ _PREFIX = "type.googleapis.com/envoy.config."
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ResourceType:
-    """One type of resource; there is one object per type, compared by identity.
+    """One type of resource; there is one object per type and mode, compared by identity.
 
-    Its model is the class of :mod:`pyrpc_xds.model` of the same name.
+    Its model is the class of :mod:`pyrpc_xds.model` of the same name. A session knows its types by URL: what a
+    subscription names is the type, and how it is spoken and decoded is the session's.
 
-    :param short_name: ``LDS``, ``RDS``, ``CDS`` or ``EDS``.
+    :param short_name: ``LDS``, ``RDS``, ``CDS``, ``EDS`` or ``NDS``.
     :param full_state: a response names every resource that exists, so absence is deletion (the xDS
         specification says so for LDS and CDS only).
     :param decoder: bytes to model, or :class:`ResourceInvalid`.
@@ -31,6 +36,9 @@ class ResourceType:
     type_url: str
     full_state: bool
     decoder: Callable[[bytes], Any]
+    wildcard_name: Callable[[bytes], str] | None = None
+    """The name of an encoded resource, where the type is asked for as a whole (no names) and only what is watched
+    is decoded; ``None``: it is asked for by name. Raises ``ValueError``."""
 
     def decode(self, raw: bytes) -> tuple[str, Any]:
         """The resource's name and model.
@@ -62,3 +70,22 @@ EDS: ResourceType = ResourceType(
 
 TYPES: Mapping[str, ResourceType] = {kind.type_url: kind for kind in (CDS, EDS, LDS, RDS)}
 """By type URL, in the order in which requests of one turn are sent."""
+
+# What istiod gives a sidecar: LDS and CDS are always sent as a whole there, whatever names are asked for, and every
+# further name asked for would have it sent again.
+SIDECAR_LDS: ResourceType = ResourceType("LDS", LDS.type_url, True, decode_proxy_listener, first_string)
+SIDECAR_CDS: ResourceType = ResourceType("CDS", CDS.type_url, True, decode_sidecar_cluster, first_string)
+SIDECAR_EDS: ResourceType = ResourceType("EDS", EDS.type_url, False, decode_sidecar_assignment)
+NDS: ResourceType = ResourceType(
+    "NDS",
+    "type.googleapis.com/istio.networking.nds.v1.NameTable",
+    True,
+    decode_name_table,
+    lambda raw: NAME,
+)
+"""Istio's name table: one resource, which has no name on the wire."""
+
+SIDECAR_TYPES: Mapping[str, ResourceType] = {
+    kind.type_url: kind for kind in (SIDECAR_CDS, SIDECAR_EDS, NDS, SIDECAR_LDS, RDS)
+}
+"""The types of sidecar mode, by type URL; NDS before LDS, because the names lead to the listeners."""

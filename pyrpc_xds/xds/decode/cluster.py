@@ -6,7 +6,8 @@ from typing import Any
 
 from envoy.config.cluster.v3 import cluster_pb2
 
-from ...model.cluster import DEFAULT_MAX_REQUESTS, Cluster, LbPolicy
+from ...model.cluster import DEFAULT_MAX_REQUESTS, Cluster, LbPolicy, TransportSocketMatch
+from ..names import SubsetKey
 from .common import Refused, decoder, require_ads, type_name
 
 _Proto = cluster_pb2.Cluster
@@ -34,6 +35,31 @@ _NOT_APPLIED = ("outlier_detection", "health_checks", "lb_subset_config")
 
 
 def _cluster(message: Any) -> Cluster:
+    _refuse_tls(message)
+    return _eds_cluster(message, ())
+
+
+def _sidecar_cluster(message: Any) -> Cluster:
+    sockets = _transport_sockets(message)
+    if sockets and all(socket.secured for socket in sockets) and not sockets[-1].labels:
+        _refuse_tls(message)  # no endpoint could be reached
+    if _headless(message):
+        notes = ("headless service (ORIGINAL_DST): calls are spread over every endpoint that EDS has",)
+        breakers = _max_requests(message.circuit_breakers)
+        return Cluster(message.name, message.name, LbPolicy.ROUND_ROBIN, breakers, notes, sockets)
+    return _eds_cluster(message, sockets)
+
+
+def _headless(message: Any) -> bool:
+    """A headless service: a sidecar goes where the application's own DNS look-up sent it.
+
+    There is no such look-up here, and istiod has EDS for these clusters too.
+    """
+    key = SubsetKey.parse(message.name)
+    return message.type == _Proto.ORIGINAL_DST and key is not None and key.direction == "outbound"
+
+
+def _eds_cluster(message: Any, sockets: tuple[TransportSocketMatch, ...]) -> Cluster:
     which = message.WhichOneof("cluster_discovery_type")
     if which == "cluster_type":
         raise Refused(f"cluster_type {message.cluster_type.name!r} is not supported; only EDS is")
@@ -42,7 +68,6 @@ def _cluster(message: Any) -> Cluster:
     if not message.HasField("eds_cluster_config"):
         raise Refused("eds_cluster_config is missing")
     require_ads(message.eds_cluster_config.eds_config, "eds_cluster_config.eds_config")
-    _refuse_tls(message)
     notes: list[str] = []
     policy = _lb_policy(message, notes)
     held = {field.name for field, _ in message.ListFields()}
@@ -52,6 +77,7 @@ def _cluster(message: Any) -> Cluster:
         eds_service_name=message.eds_cluster_config.service_name or message.name,
         lb_policy=policy,
         max_requests=_max_requests(message.circuit_breakers),
+        transport_sockets=sockets,
         notes=tuple(notes),
     )
 
@@ -70,6 +96,33 @@ def _refuse_tls(message: Any) -> None:
                 f"{field} {socket.name!r} demands {kind.rpartition('.')[2] or 'a secured transport'}, "
                 "which is not supported; its calls are not sent in plaintext instead"
             )
+
+
+def _transport_sockets(message: Any) -> tuple[TransportSocketMatch, ...]:
+    """Envoy's order: the first match that means the endpoint, else ``transport_socket``, else plain TCP."""
+    if message.HasField("transport_socket_matcher"):
+        raise Refused("transport_socket_matcher is not supported")
+    sockets = []
+    for index, match in enumerate(message.transport_socket_matches):
+        labels = []
+        for key, value in match.match.fields.items():
+            if value.WhichOneof("kind") != "string_value":
+                raise Refused(f"transport_socket_matches[{index}]: match {key!r} is not a string")
+            labels.append((key, value.string_value))
+        sockets.append(
+            TransportSocketMatch(match.name, tuple(sorted(labels)), _secured(match.transport_socket))
+        )
+    if message.HasField("transport_socket") and (secured := _secured(message.transport_socket)):
+        sockets.append(TransportSocketMatch("transport_socket", (), secured))
+    return tuple(sockets)
+
+
+def _secured(socket: Any) -> str:
+    kind = type_name(socket.typed_config.type_url)
+    # Without a config the name decides.
+    if kind == _RAW_BUFFER or (not kind and socket.name == "envoy.transport_sockets.raw_buffer"):
+        return ""
+    return kind.rpartition(".")[2] or socket.name or "an unnamed transport socket"
 
 
 def _lb_policy(message: Any, notes: list[str]) -> LbPolicy:
@@ -118,4 +171,11 @@ decode_cluster = decoder("CDS", cluster_pb2.Cluster, lambda message: message.nam
 """Bytes of an envoy.config.cluster.v3.Cluster to :class:`~pyrpc_xds.model.cluster.Cluster`.
 
 :raises ResourceInvalid: it is not, or breaks a rule.
+"""
+
+decode_sidecar_cluster = decoder("CDS", cluster_pb2.Cluster, lambda message: message.name, _sidecar_cluster)
+"""The same for a sidecar's Cluster, which may say TLS for some of its endpoints: those are told apart by
+:mod:`pyrpc_xds.xds.transport_socket`. One that says TLS for all of them is refused.
+
+:raises ResourceInvalid: as :data:`decode_cluster`.
 """

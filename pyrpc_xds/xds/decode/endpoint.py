@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from socket import AF_INET, AF_INET6, inet_pton
 from typing import Any
 
@@ -11,6 +12,7 @@ from envoy.config.endpoint.v3 import endpoint_pb2
 from ...model.endpoint import ClusterLoadAssignment, Endpoint, Locality
 from .common import MAX_UINT32, Refused, decoder
 
+_SOCKET_MATCH = "envoy.transport_socket_match"
 _TCP = address_pb2.SocketAddress.TCP
 _new = tuple.__new__  # half the price of calling a named tuple's class
 
@@ -125,10 +127,40 @@ def _address(entry: Any) -> str:
     raise Refused(f"{socket.address!r} is not an IP address")
 
 
+def _sidecar_assignment(message: Any) -> ClusterLoadAssignment:
+    """A second pass, so that the usual one does not look at the metadata of every endpoint."""
+    result = _assignment(message)
+    labels: dict[str, tuple[tuple[str, str], ...]] = {}
+    for group in message.endpoints:
+        if not group.load_balancing_weight.value:
+            continue
+        of_group = _socket_labels(group.metadata)
+        for entry in group.lb_endpoints:
+            if found := _socket_labels(entry.metadata) or of_group:
+                labels.setdefault(_address(entry), found)
+    return replace(result, socket_labels=tuple(labels.items())) if labels else result
+
+
+def _socket_labels(metadata: Any) -> tuple[tuple[str, str], ...]:
+    # Looking a missing key up in a map of messages would put it there.
+    if _SOCKET_MATCH not in metadata.filter_metadata:
+        return ()
+    fields = metadata.filter_metadata[_SOCKET_MATCH].fields
+    return tuple(sorted((key, value.string_value) for key, value in fields.items()))
+
+
 decode_cluster_load_assignment = decoder(
     "EDS", endpoint_pb2.ClusterLoadAssignment, lambda message: message.cluster_name, _assignment
 )
 """Bytes of an envoy.config.endpoint.v3.ClusterLoadAssignment to its model.
 
 :raises ResourceInvalid: it is not, or breaks a rule.
+"""
+
+decode_sidecar_assignment = decoder(
+    "EDS", endpoint_pb2.ClusterLoadAssignment, lambda message: message.cluster_name, _sidecar_assignment
+)
+"""The same with ``socket_labels``.
+
+:raises ResourceInvalid: as :data:`decode_cluster_load_assignment`.
 """

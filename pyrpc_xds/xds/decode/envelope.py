@@ -129,3 +129,22 @@ def _unwrap(value: bytes) -> RawResource:
         # Left as it is, it has the wrong type for its response and is refused as one bad resource.
         return RawResource(RESOURCE_URL, value)
     return RawResource(wrapper.resource.type_url, wrapper.resource.value, wrapper.name)
+
+
+def first_string(raw: bytes) -> str:
+    """Field 1 of an encoded message, which is the name of a Listener and of a Cluster. The rest is not read.
+
+    :raises ValueError: there is no field 1 at the beginning, where every encoder puts it, or it is no name.
+    """
+    if raw[:1] != b"\x0a":
+        raise ValueError("the resource does not begin with its name")
+    length = shift = 0
+    for at in range(1, min(len(raw), 6)):
+        length |= (raw[at] & 0x7F) << shift
+        shift += 7
+        if raw[at] < 0x80:
+            name = raw[at + 1 : at + 1 + length]
+            if len(name) < length or not length:
+                break
+            return name.decode()
+    raise ValueError("the resource's name is empty or cut off")

@@ -33,6 +33,10 @@ _HARMLESS = frozenset(
         "envoy.extensions.filters.http.cors.v3.Cors",
         "envoy.extensions.filters.http.cors.v3.CorsPolicy",
         "envoy.extensions.filters.http.grpc_stats.v3.FilterConfig",
+        # What Istio gives sidecars beside routing: telemetry, and the ALPN of mutual TLS.
+        "io.istio.http.peer_metadata.Config",
+        "istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig",
+        "stats.PluginConfig",
     }
 )
 _TYPED_STRUCTS: Mapping[str, Any] = {

@@ -8,22 +8,23 @@ from envoy.config.listener.v3 import listener_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
 from google.protobuf.message import DecodeError
 
+from ...model.filter_chain import HttpConnectionManager
 from ...model.listener import Listener
 from .common import Refused, decoder, limit, require_ads, type_name
 from .http_filter import listener_filters
 from .route import route_configuration
 
-_HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 
 
 def _listener(message: Any) -> Listener:
     if not message.HasField("api_listener"):
         raise Refused(
-            "no api_listener: sidecar and inbound listeners are not supported "
-            "(a node whose metadata lacks GENERATOR: grpc is sent those)"
+            "no api_listener: sidecar and inbound listeners are not supported in this mode "
+            "(a node whose metadata lacks GENERATOR: grpc is sent those; XDS_MODE=sidecar takes them)"
         )
     any_config = message.api_listener.api_listener
-    if type_name(any_config.type_url) != _HCM:
+    if type_name(any_config.type_url) != HCM:
         raise Refused(f"api_listener: type {any_config.type_url!r} is not supported")
     try:
         hcm = http_connection_manager_pb2.HttpConnectionManager.FromString(any_config.value)
@@ -36,6 +37,15 @@ def _listener(message: Any) -> Listener:
 
 
 def _api_listener(name: str, hcm: Any) -> Listener:
+    manager, notes = connection_manager(hcm)
+    return Listener(name, manager.route_config_name, manager.route_config, manager.max_stream_duration, notes)
+
+
+def connection_manager(hcm: Any) -> tuple[HttpConnectionManager, tuple[str, ...]]:
+    """A parsed HttpConnectionManager as model, and notes on what is not applied.
+
+    :raises Refused: it breaks a rule.
+    """
     # A41: both would change what an RBAC rule sees as the peer's address.
     if hcm.xff_num_trusted_hops:
         raise Refused("xff_num_trusted_hops must be 0")
@@ -53,13 +63,13 @@ def _api_listener(name: str, hcm: Any) -> Listener:
         require_ads(hcm.rds.config_source, "rds")
         if not hcm.rds.route_config_name:
             raise Refused("rds.route_config_name is empty")
-        return Listener(name, hcm.rds.route_config_name, None, duration, notes)
+        return HttpConnectionManager(hcm.rds.route_config_name, None, duration), notes
     if specifier == "route_config":
         try:
             inline = route_configuration(hcm.route_config)
         except Refused as error:
             raise error.inside("route_config") from None
-        return Listener(name, "", inline, duration, notes)
+        return HttpConnectionManager("", inline, duration), notes
     raise Refused(f"route_specifier {specifier or 'missing'} is not supported")
 
 
