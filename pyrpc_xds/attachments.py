@@ -161,6 +161,21 @@ def serving(incoming: Mapping[str, str], persistent: Mapping[str, str] = _NONE) 
         _current.reset(token)
 
 
+def served(incoming: Mapping[str, str], persistent: Mapping[str, str] = _NONE) -> None:
+    """As :func:`serving`, to the end of the current context.
+
+    For servers whose every call has a :class:`contextvars.Context` of its own, which ends with the call: there
+    is nothing to go back to, and a stream that is dropped half-way is closed in some other context.
+    """
+    _current.set(_Carried(persistent, frozenset(persistent), incoming))
+    otel = sys.modules.get("opentelemetry.context")
+    if any(name in incoming for name in _PROPAGATED) or (otel is not None and otel.get_current()):
+        from opentelemetry import context, propagate
+
+        # Into an empty context: the one around belongs to whoever started the server.
+        context.attach(propagate.extract(incoming, context.Context()))
+
+
 # What a carrier must have before OpenTelemetry is looked at: W3C trace context and baggage, B3, Jaeger.
 _PROPAGATED = ("traceparent", "baggage", "b3", "x-b3-traceid", "uber-trace-id")
 

@@ -127,6 +127,24 @@ class DeadlineExceeded(CallError):
     code = Code.DEADLINE_EXCEEDED
 
 
+class BusinessError(CallError):
+    """The service itself refused: its application's answer, not a fault of the mesh. Never retried.
+
+    A handler raises it; the caller catches it, or its transport's subclass.
+
+    :param code: the application's own, above 16: up to there are gRPC's. Dubbo-go's for any error is 17.
+    :param message: for the caller.
+    :raises UsageError: the code is none that can be told from gRPC's.
+    """
+
+    def __init__(self, code: int, message: str) -> None:
+        if not Code.UNAUTHENTICATED < code < 1 << 31:
+            raise UsageError(f"business code {code}: 17 to 2147483647 can be told from gRPC's own codes")
+        self.business_code = code
+        self.message = message
+        super().__init__(message)
+
+
 def missing_extra(extra: str, module: str, purpose: str) -> ConfigError:
     """The error for an optional dependency that is not installed.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 
 import pytest
@@ -13,6 +14,7 @@ from pyrpc_xds.attachments import (
     current_attachments,
     incoming_attachments,
     persistent_attachments,
+    served,
     serving,
 )
 from pyrpc_xds.errors import UsageError
@@ -151,3 +153,17 @@ def test_a_context_that_another_task_ends_is_left_alone() -> None:
         return await asyncio.gather(handler(), handler())
 
     assert asyncio.run(both()) == [{"baggage": "env=dev", "lane": "a"}] * 2
+
+
+def test_served_lasts_to_the_end_of_the_context_and_leaves_out_what_was_around() -> None:
+    def served_call() -> tuple[dict[str, str], dict[str, str]]:
+        served({"lane": "dev", "user": "admin", "baggage": "b=2"}, {"lane": "dev"})
+        return dict(incoming_attachments()), dict(current_attachments())
+
+    token = context.attach(baggage.set_baggage("a", "1"))
+    with attachments({"of": "the starter"}):
+        seen, going = contextvars.copy_context().run(served_call)
+    context.detach(token)
+    assert seen == {"lane": "dev", "user": "admin", "baggage": "b=2"}
+    assert going == {"lane": "dev", "baggage": "b=2"}
+    assert incoming_attachments() == current_attachments() == {}

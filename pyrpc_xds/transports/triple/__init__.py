@@ -12,7 +12,9 @@ from .errors import (
     TripleError,
     TripleUnavailable,
 )
+from .handling import set_response_attachments
 from .metadata import incoming_attachments
+from .response_attachments import response_attachments
 from .server import TripleServer
 from .transport import TripleTransport
 
@@ -30,4 +32,6 @@ __all__ = [
     "TripleTransport",
     "TripleUnavailable",
     "incoming_attachments",
+    "response_attachments",
+    "set_response_attachments",
 ]

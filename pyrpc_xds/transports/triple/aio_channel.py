@@ -17,14 +17,14 @@ from typing import Any, Self
 import grpc
 import grpc.aio
 
-from ...attachments import current_attachments
+from ...attachments import current_attachments, persistent_attachments
 from ...errors import CallError, DeadlineExceeded, PyrpcXdsError, Unavailable
 from ...resilience.deadline import shorter
 from . import aio_pending as pending
 from .aio_interceptors import checked, intercepted, interceptors_of
 from .connection import AioConnection, Connection, Drained, members
 from .errors import ChannelClosed, translated
-from .metadata import Metadata, outgoing
+from .metadata import Metadata, Pairs, outgoing
 from .options import Options
 from .target import Closed, Configure, Connect, Explain, Method, Pause, Start, Started, Targets
 
@@ -73,8 +73,15 @@ class AioTripleChannel(grpc.aio.Channel):
     """
 
     def __init__(
-        self, targets: Targets, name: str, options: Options, compression: Any, interceptors: Sequence[Any]
+        self,
+        targets: Targets,
+        name: str,
+        options: Options,
+        compression: Any,
+        interceptors: Sequence[Any],
+        metadata: Pairs = (),
     ) -> None:
+        self._metadata = metadata
         self._interceptors = checked(interceptors)
         self._targets = targets
         self._target = targets.open(name, options, compression)
@@ -90,7 +97,8 @@ class AioTripleChannel(grpc.aio.Channel):
     def _multicallable(
         self, kind: str, path: Any, serializer: Any, deserializer: Any, registered: Any
     ) -> Any:
-        method = Method(kind, path, serializer, deserializer, registered, self._target.authority)
+        authority = self._target.authority
+        method = Method(kind, path, serializer, deserializer, registered, authority, self._metadata)
         return _MULTICALLABLES[kind](self, method, interceptors_of(kind, self._interceptors))
 
     def unary_unary(
@@ -224,9 +232,11 @@ class AioTripleChannel(grpc.aio.Channel):
         credentials, wait_for_ready, compression, requests = rest
         attached = current_attachments()
         if metadata is None and not attached:
-            headers = method.headers
+            metadata, headers = method.metadata, method.headers
         else:
-            metadata, headers = outgoing(metadata, attached, method.headers)
+            metadata, headers = outgoing(
+                metadata, attached, method.headers, persistent_attachments(), method.metadata
+            )
         snapshot = self._router.snapshot
         picked = None
         if snapshot is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import MappingProxyType
 from typing import Any
@@ -11,7 +11,9 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from .handling import AioCallContext
 from .server import DEFAULT_GRACE, SIGNALS, bound, server_options
+from .services import Registrar, Services, variant
 
 
 class AioTripleServer(grpc.aio.Server):
@@ -34,16 +36,21 @@ class AioTripleServer(grpc.aio.Server):
         maximum_concurrent_rpcs: int | None = None,
         compression: grpc.Compression | None = None,
         grace: float = DEFAULT_GRACE,
+        group: str = "",
+        version: str = "",
     ) -> None:
         self.labels: Mapping[str, str] = MappingProxyType(dict(labels or {}))
         self.port: int | None = None
         self._grace = grace
         # grpc.aio's wait_for_termination must not be cancelled: it would cancel the server's shutdown.
         self._stopping = asyncio.Event()
+        self._services = Services(asyncio=True)
+        self._selected = variant(group, version)
+        self._services.extend(handlers or (), self._selected)
         self._server: Any = grpc.aio.server(
             None if max_workers is None else ThreadPoolExecutor(max_workers),
-            handlers=tuple(handlers or ()),
-            interceptors=tuple(interceptors),
+            handlers=(self._services,),
+            interceptors=(AioCallContext(), *interceptors),
             options=server_options(options),
             maximum_concurrent_rpcs=maximum_concurrent_rpcs,
             compression=compression,
@@ -51,13 +58,27 @@ class AioTripleServer(grpc.aio.Server):
         if address is not None:
             self.add_insecure_port(address)
 
+    def add(
+        self,
+        add_servicer: Callable[[Any, Any], None],
+        servicer: Any,
+        *,
+        group: str | None = None,
+        version: str | None = None,
+    ) -> None:
+        """As :meth:`.server.TripleServer.add`."""
+        selected = variant(
+            self._selected[0] if group is None else group, self._selected[1] if version is None else version
+        )
+        add_servicer(servicer, Registrar(self._services, selected))
+
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[Any]) -> None:
-        """As :meth:`grpc.aio.Server.add_generic_rpc_handlers`."""
-        self._server.add_generic_rpc_handlers(tuple(generic_rpc_handlers))
+        """As :meth:`grpc.aio.Server.add_generic_rpc_handlers`; under the server's group and version."""
+        self._services.extend(generic_rpc_handlers, self._selected)
 
     def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, Any]) -> None:
-        """As :meth:`grpc.Server.add_registered_method_handlers`; grpc.aio uses the generic ones alone."""
-        self._server.add_registered_method_handlers(service_name, method_handlers)
+        """As :meth:`grpc.Server.add_registered_method_handlers`; under the server's group and version."""
+        self._services.register(service_name, method_handlers, self._selected)
 
     def add_insecure_port(self, address: str) -> int:
         """Listen on ``host:port``; returns the port.

@@ -15,13 +15,13 @@ from typing import Any, Self
 
 import grpc
 
-from ...attachments import current_attachments
+from ...attachments import current_attachments, persistent_attachments
 from ...errors import CallError, Unavailable
 from ...resilience.deadline import shorter
 from .connection import READY, Connection, members
 from .connectivity import Connectivity
 from .errors import ChannelClosed, TripleError, translated
-from .metadata import Metadata, outgoing
+from .metadata import Metadata, Pairs, outgoing
 from .options import Options
 from .pending import PendingCall
 from .target import Closed, Method, Start, Targets, run_blocking
@@ -38,7 +38,10 @@ class TripleChannel(grpc.Channel):
     on. Endpoints are connected when a call is first sent to them.
     """
 
-    def __init__(self, targets: Targets, name: str, options: Options, compression: Any) -> None:
+    def __init__(
+        self, targets: Targets, name: str, options: Options, compression: Any, metadata: Pairs = ()
+    ) -> None:
+        self._metadata = metadata
         self._targets = targets
         self._target = targets.open(name, options, compression)
         # Read by every call; replaced by Closed when the channel is closed.
@@ -53,7 +56,8 @@ class TripleChannel(grpc.Channel):
         return f"<TripleChannel {self._target.name}{' closed' if self._closed else ''}>"
 
     def _method(self, kind: str, path: Any, serializer: Any, deserializer: Any, registered: Any) -> Method:
-        return Method(kind, path, serializer, deserializer, registered, self._target.authority)
+        authority = self._target.authority
+        return Method(kind, path, serializer, deserializer, registered, authority, self._metadata)
 
     def unary_unary(
         self,
@@ -159,9 +163,11 @@ class TripleChannel(grpc.Channel):
     ) -> _Ready | Start:
         attached = current_attachments()
         if metadata is None and not attached:
-            headers = method.headers
+            metadata, headers = method.metadata, method.headers
         else:
-            metadata, headers = outgoing(metadata, attached, method.headers)
+            metadata, headers = outgoing(
+                metadata, attached, method.headers, persistent_attachments(), method.metadata
+            )
         snapshot = self._router.snapshot
         picked = None
         if snapshot is not None:

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import FrameType, MappingProxyType
 from typing import Any
@@ -15,6 +15,8 @@ from typing import Any
 import grpc
 
 from .errors import PortNotBound
+from .handling import CallContext
+from .services import Registrar, Services, variant
 
 #: Seconds that running calls have when a server stops: Kubernetes' terminationGracePeriodSeconds.
 DEFAULT_GRACE = 30.0
@@ -75,6 +77,8 @@ class TripleServer(grpc.Server):
         maximum_concurrent_rpcs: int | None = None,
         compression: grpc.Compression | None = None,
         grace: float = DEFAULT_GRACE,
+        group: str = "",
+        version: str = "",
     ) -> None:
         self.labels: Mapping[str, str] = MappingProxyType(dict(labels or {}))
         self.port: int | None = None
@@ -82,10 +86,13 @@ class TripleServer(grpc.Server):
         workers = max_workers or min(32, (os.cpu_count() or 1) + 4)
         self._executor = ThreadPoolExecutor(workers, thread_name_prefix="pyrpc-xds-triple-server")
         self._stopped: threading.Event | None = None
+        self._services = Services(asyncio=False)
+        self._selected = variant(group, version)
+        self._services.extend(handlers or (), self._selected)
         self._server: Any = grpc.server(
             self._executor,
-            handlers=list(handlers or ()),
-            interceptors=list(interceptors),
+            handlers=[self._services],
+            interceptors=[CallContext(), *interceptors],
             options=server_options(options),
             maximum_concurrent_rpcs=maximum_concurrent_rpcs,
             compression=compression,
@@ -99,13 +106,34 @@ class TripleServer(grpc.Server):
                 self._server.stop(0)
                 raise
 
+    def add(
+        self,
+        add_servicer: Callable[[Any, Any], None],
+        servicer: Any,
+        *,
+        group: str | None = None,
+        version: str | None = None,
+    ) -> None:
+        """Add a service under a Dubbo service group and version. Before the server is started.
+
+        A call selects by equality (:mod:`.services`); one for another group or version is UNIMPLEMENTED.
+
+        :param add_servicer: the generated ``add_XServicer_to_server``.
+        :param group: ``""``: without; ``None``: the server's.
+        :param version: likewise; Dubbo's ``0.0.0`` is without.
+        """
+        selected = variant(
+            self._selected[0] if group is None else group, self._selected[1] if version is None else version
+        )
+        add_servicer(servicer, Registrar(self._services, selected))
+
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[Any]) -> None:
-        """As :meth:`grpc.Server.add_generic_rpc_handlers`."""
-        self._server.add_generic_rpc_handlers(tuple(generic_rpc_handlers))
+        """As :meth:`grpc.Server.add_generic_rpc_handlers`; under the server's group and version."""
+        self._services.extend(generic_rpc_handlers, self._selected)
 
     def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, Any]) -> None:
-        """As :meth:`grpc.Server.add_registered_method_handlers`."""
-        self._server.add_registered_method_handlers(service_name, method_handlers)
+        """As :meth:`grpc.Server.add_registered_method_handlers`; under the server's group and version."""
+        self._services.register(service_name, method_handlers, self._selected)
 
     def add_insecure_port(self, address: str) -> int:
         """Listen on ``host:port``; returns the port.

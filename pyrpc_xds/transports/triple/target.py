@@ -26,7 +26,7 @@ from ...resilience.deadline import shorter
 from ..base import Destination, LiveCluster, LiveEndpoint, Mesh, Router, Snapshot
 from .connection import Connection, Drained, TripleConnector
 from .errors import TripleDeadlineExceeded, TripleError, TripleUnavailable, translated
-from .metadata import Metadata, base_headers
+from .metadata import Metadata, Pairs, base_headers
 from .options import Options, authority_of
 
 # gRFC A44's limit for attempts; and gRPC's limit for one connection (20 s) for all of them together, where no
@@ -51,9 +51,10 @@ class Method:
 
     :ivar key: see :meth:`.connection.Connection.call`.
     :ivar headers: what a route can match when a call brings nothing of its own.
+    :ivar metadata: what is sent when a call brings nothing of its own; ``None``: nothing.
     """
 
-    __slots__ = ("headers", "key", "path")
+    __slots__ = ("headers", "key", "metadata", "path")
 
     def __init__(
         self,
@@ -63,10 +64,13 @@ class Method:
         deserializer: Any,
         registered: bool,
         authority: str,
+        metadata: Pairs = (),
     ) -> None:
         self.path = path.decode() if isinstance(path, bytes) else path
         self.key = (kind, self.path, serializer, deserializer, bool(registered))
         self.headers = base_headers(authority, self.path)
+        self.headers.update(metadata)
+        self.metadata = metadata or None
 
     def renamed(self, path: str | bytes) -> Method:
         """This, or the same of another path: interceptors may change it."""
@@ -74,7 +78,8 @@ class Method:
         if text == self.path:
             return self
         kind, _, serializer, deserializer, registered = self.key
-        return Method(kind, text, serializer, deserializer, registered, self.headers[":authority"])
+        authority = self.headers[":authority"]
+        return Method(kind, text, serializer, deserializer, registered, authority, self.metadata or ())
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from .aio_server import AioTripleServer
 from .channel import TripleChannel
 from .connection import members
 from .server import DEFAULT_GRACE, TripleServer
+from .services import headers
 from .target import Targets
 
 
@@ -35,6 +36,8 @@ class TripleTransport:
         options: Iterable[tuple[str, Any]] | None = None,
         compression: grpc.Compression | None = None,
         interceptors: Sequence[Any] = (),
+        group: str = "",
+        version: str = "",
     ) -> grpc.Channel:
         """A channel to a target: a :class:`grpc.Channel`, so generated stubs work on it unchanged.
 
@@ -44,9 +47,13 @@ class TripleTransport:
         :param compression: of what is sent, unless a call says otherwise.
         :param interceptors: as for :func:`grpc.intercept_channel`; they run before the call is routed, so the
             metadata they add is matched.
+        :param group: Dubbo's service group: sent with every call as ``tri-service-group``; a route can match it.
+        :param version: Dubbo's service version: sent as ``tri-service-version``, likewise.
         :raises UsageError: the target has another form, or the client is closed.
         """
-        channel = TripleChannel(self._targets, target, tuple(options or ()), compression)
+        channel = TripleChannel(
+            self._targets, target, tuple(options or ()), compression, headers(group, version)
+        )
         self._channels.add(channel)
         return grpc.intercept_channel(channel, *interceptors) if interceptors else channel
 
@@ -57,13 +64,17 @@ class TripleTransport:
         options: Iterable[tuple[str, Any]] | None = None,
         compression: grpc.Compression | None = None,
         interceptors: Sequence[Any] = (),
+        group: str = "",
+        version: str = "",
     ) -> AioTripleChannel:
         """As :meth:`channel`, for asyncio: a :class:`grpc.aio.Channel`.
 
         :param interceptors: grpc.aio's ``*ClientInterceptor`` objects; they run before the call is routed.
         :raises UsageError: the target has another form, or the client is closed.
         """
-        channel = AioTripleChannel(self._targets, target, tuple(options or ()), compression, interceptors)
+        channel = AioTripleChannel(
+            self._targets, target, tuple(options or ()), compression, interceptors, headers(group, version)
+        )
         self._channels.add(channel)
         return channel
 
@@ -79,6 +90,8 @@ class TripleTransport:
         maximum_concurrent_rpcs: int | None = None,
         compression: grpc.Compression | None = None,
         grace: float = DEFAULT_GRACE,
+        group: str = "",
+        version: str = "",
     ) -> TripleServer:
         """A server: a :class:`grpc.Server`, so generated ``add_XServicer_to_server`` functions work on it.
 
@@ -92,6 +105,9 @@ class TripleTransport:
             most 32.
         :param maximum_concurrent_rpcs: calls beyond it are refused as RESOURCE_EXHAUSTED; ``None``: no limit.
         :param grace: seconds that running calls have when the server stops.
+        :param group: Dubbo's service group, for services that are added without one of their own
+            (:meth:`TripleServer.add`).
+        :param version: Dubbo's service version, likewise.
         :raises PortNotBound: the address cannot be listened on.
         """
         return TripleServer(
@@ -104,6 +120,8 @@ class TripleTransport:
             maximum_concurrent_rpcs=maximum_concurrent_rpcs,
             compression=compression,
             grace=grace,
+            group=group,
+            version=version,
         )
 
     def aio_server(
@@ -118,6 +136,8 @@ class TripleTransport:
         maximum_concurrent_rpcs: int | None = None,
         compression: grpc.Compression | None = None,
         grace: float = DEFAULT_GRACE,
+        group: str = "",
+        version: str = "",
     ) -> AioTripleServer:
         """As :meth:`server`, for asyncio: a :class:`grpc.aio.Server`. Call it in a running event loop.
 
@@ -134,6 +154,8 @@ class TripleTransport:
             maximum_concurrent_rpcs=maximum_concurrent_rpcs,
             compression=compression,
             grace=grace,
+            group=group,
+            version=version,
         )
 
     def _close(self) -> None:

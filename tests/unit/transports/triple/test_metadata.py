@@ -7,7 +7,7 @@ from typing import Any
 import grpc.aio
 import pytest
 
-from pyrpc_xds.transports.triple.metadata import base_headers, outgoing
+from pyrpc_xds.transports.triple.metadata import base_headers, incoming, outgoing
 
 BASE = base_headers("greeter:80", "/pkg.Service/Method")
 
@@ -40,6 +40,46 @@ def test_ascii_values_given_as_bytes_are_matched_as_text() -> None:
 def test_attachments_alone_are_matched_and_sent() -> None:
     assert routed(None, {"user": "admin"}) == {"user": "admin"}
     assert sent(None, {"user": "admin"}) == [("user", "admin")]
+
+
+def test_persistent_attachments_are_sent_with_kitexs_prefix_and_routed_by_their_name() -> None:
+    pairs, headers = outgoing(None, {"lane": "dev", "user": "admin"}, BASE, frozenset({"lane"}))
+    assert list(pairs or ()) == [("rpc-persist-lane", "dev"), ("user", "admin")]
+    assert (headers["lane"], headers["user"]) == ("dev", "admin")
+    assert "rpc-persist-lane" not in headers
+
+
+@pytest.mark.parametrize("prefix", ["rpc-persist-", "rpc-transit-"])
+def test_explicit_metadata_in_kitexs_form_is_routed_by_its_name_and_replaces_an_attachment(
+    prefix: str,
+) -> None:
+    pairs = ((f"{prefix}lane", "explicit"),)
+    assert routed(pairs, {"lane": "attached"}) == {"lane": "explicit"}
+    assert sent(pairs, {"lane": "attached"}) == list(pairs)
+
+
+def test_binary_attachments_are_sent_as_bytes() -> None:
+    assert sent(None, {"blob-bin": "AP8"}) == [("blob-bin", b"AP8")]
+
+
+def test_metadata_of_the_channel_is_sent_with_every_call_unless_the_call_has_its_own() -> None:
+    fixed = (("tri-service-version", "1.0.0"),)
+    assert outgoing(None, {"user": "a"}, BASE, (), fixed)[0] == (*fixed, ("user", "a"))
+    assert outgoing((("user", "a"),), {}, BASE, (), fixed)[0] == (*fixed, ("user", "a"))
+    own = (("tri-service-version", "2.0.0"),)
+    assert outgoing(own, {}, {**BASE, **dict(fixed)}, (), fixed)[0] == own
+
+
+def test_incoming_names_lose_kitexs_prefixes_and_persistent_ones_are_told_apart() -> None:
+    pairs = (("rpc-persist-lane", "dev"), ("rpc-transit-user", "admin"), ("zone", "a"), ("lane", "other"))
+    assert incoming(pairs) == ({"lane": "dev", "user": "admin", "zone": "a"}, {"lane": "dev"})
+    assert incoming((("rpc-persist-", "x"),)) == ({"rpc-persist-": "x"}, {})
+
+
+def test_incoming_parameters_of_dubbo_gos_reference_are_no_attachments() -> None:
+    pairs = (("interface", "a.B"), ("timeout", "3s"), ("retries", ""), ("user", "admin"))
+    assert incoming((*pairs, ("user-agent", "grpc-go-triple/0.1.0")))[0] == {"user": "admin"}
+    assert incoming((*pairs, ("user-agent", "grpc-python/1.85.1")))[0] == dict(pairs)
 
 
 def test_explicit_metadata_replaces_an_attachment_of_its_name() -> None:

@@ -1,0 +1,232 @@
+"""What is around every handler of our servers, and outside of every interceptor of the application's.
+
+Each call has a :class:`contextvars.Context` of its own in grpcio, sync and asyncio alike. What came with the call
+is made that context's when the handler is looked up, so interceptors see it too::
+
+    attachments that came, OpenTelemetry's context   pyrpc_xds.incoming_attachments(), current_attachments()
+    the call itself                                  set_response_attachments()
+    Dubbo's timeouts                                 context.time_remaining()
+    BusinessError of a handler                       its status
+"""
+
+from __future__ import annotations
+
+import contextvars
+import inspect
+import time
+from collections.abc import Callable, Mapping
+from contextlib import aclosing
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from ...attachments import served
+from ...errors import BusinessError, UsageError
+from . import response_attachments, status, timeouts
+from .metadata import incoming
+
+# Of the call that is being served: the moment at which Dubbo's timeout ends (clock time; None: it gave none),
+# and the context of the handler.
+_until: contextvars.ContextVar[float | None] = contextvars.ContextVar("pyrpc_xds_triple_until", default=None)
+_call: contextvars.ContextVar[Any] = contextvars.ContextVar("pyrpc_xds_triple_call", default=None)
+
+
+class CallContext(grpc.ServerInterceptor):  # type: ignore[type-arg]
+    """The outermost interceptor of a sync server."""
+
+    def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
+        """Begin the context of a call and wrap its handler."""
+        _arrived(handler_call_details.invocation_metadata)
+        return _around(continuation(handler_call_details), _SYNC)
+
+
+class AioCallContext(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
+    """The outermost interceptor of an asyncio server."""
+
+    async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
+        """Begin the context of a call and wrap its handler."""
+        _arrived(handler_call_details.invocation_metadata)
+        return _around(await continuation(handler_call_details), _AIO)
+
+
+def set_response_attachments(values: Mapping[str, str]) -> None:
+    """Send attachments back with the answer of the call that is being served.
+
+    They travel as trailers, under lower-case names, as Dubbo's do; names that have capitals are told to the
+    caller in ``tri-header-convert``, as Dubbo Java does (:func:`response_attachments`). They add to those set
+    before and to the trailing metadata of the context.
+
+    :raises UsageError: called outside of a handler of this package's servers, or a name or value cannot travel.
+    """
+    context = _call.get()
+    if context is None:
+        raise UsageError("set_response_attachments: no call of a triple server is being served here")
+    context.set_trailing_metadata(response_attachments.added(context.trailing_metadata(), values))
+
+
+def _arrived(metadata: Any) -> None:
+    served(*incoming(metadata))
+    seconds = timeouts.of(metadata)
+    # Reset in any case: the tasks of grpc.aio begin with the context of whoever started the server.
+    _until.set(None if seconds is None else time.monotonic() + seconds)
+    _call.set(None)
+
+
+def _enter(context: Any) -> Any:
+    """The context as the handler gets it."""
+    until = _until.get()
+    if until is not None:
+        left = context.time_remaining()
+        if left is None or until - time.monotonic() < left:
+            context = _Sooner(context, until)
+    _call.set(context)
+    return context
+
+
+class _Sooner:
+    """A handler's context whose time is up sooner than grpc's."""
+
+    def __init__(self, context: Any, until: float) -> None:
+        self._context = context
+        self._until = until
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+    def time_remaining(self) -> float:
+        """Seconds to the shortest of Dubbo's timeouts, never below 0."""
+        return max(self._until - time.monotonic(), 0.0)
+
+
+# By registration: it passes on whatever grpcio's own has.
+_INTERFACES: Any = (grpc.ServicerContext, grpc.aio.ServicerContext)
+for _interface in _INTERFACES:
+    _interface.register(_Sooner)
+
+
+def _refusal(context: Any, error: BusinessError) -> tuple[grpc.StatusCode, str, tuple[Any, ...]]:
+    detail = (status.TRAILER, status.encode(error.business_code, error.message))
+    return grpc.StatusCode.UNKNOWN, error.message, (*(context.trailing_metadata() or ()), detail)
+
+
+def _refuse(context: Any, error: BusinessError) -> None:
+    code, message, trailers = _refusal(context, error)
+    context.set_trailing_metadata(trailers)
+    context.abort(code, message)
+
+
+async def _refuse_async(context: Any, error: BusinessError) -> None:
+    await context.abort(*_refusal(context, error))
+
+
+_Behavior = Callable[..., Any]
+
+
+def _unary(behavior: _Behavior) -> _Behavior:
+    def call(request: Any, context: Any) -> Any:
+        context = _enter(context)
+        try:
+            return behavior(request, context)
+        except BusinessError as error:
+            return _refuse(context, error)
+
+    return call
+
+
+def _stream(behavior: _Behavior) -> _Behavior:
+    def call(request: Any, context: Any) -> Any:
+        context = _enter(context)
+        try:
+            yield from behavior(request, context)
+        except BusinessError as error:
+            _refuse(context, error)
+
+    return call
+
+
+def _coroutine(behavior: _Behavior) -> _Behavior:
+    async def call(request: Any, context: Any) -> Any:
+        context = _enter(context)
+        try:
+            return await behavior(request, context)
+        except BusinessError as error:
+            await _refuse_async(context, error)
+
+    return call
+
+
+def _async_generator(behavior: _Behavior) -> _Behavior:
+    async def call(request: Any, context: Any) -> Any:
+        context = _enter(context)
+        try:
+            async with aclosing(behavior(request, context)) as responses:
+                async for response in responses:
+                    yield response
+        except BusinessError as error:
+            await _refuse_async(context, error)
+
+    return call
+
+
+def _in_thread(wrap: Callable[[_Behavior], _Behavior]) -> Callable[[_Behavior], _Behavior]:
+    """For handlers of asyncio servers that are not coroutines: grpc.aio runs them on threads without context."""
+
+    def wrapping(behavior: _Behavior) -> _Behavior:
+        own = contextvars.copy_context()
+        wrapped = wrap(behavior)
+        if wrap is _unary:
+            return lambda request, context: own.run(wrapped, request, context)
+
+        def call(request: Any, context: Any) -> Any:
+            responses = wrapped(request, context)
+            end = object()
+            try:
+                while (response := own.run(next, responses, end)) is not end:
+                    yield response
+            finally:
+                own.run(responses.close)
+
+        return call
+
+    return wrapping
+
+
+def _sync_kind(behavior: _Behavior, streams: bool) -> Callable[[_Behavior], _Behavior]:
+    return _stream if streams else _unary
+
+
+def _aio_kind(behavior: _Behavior, streams: bool) -> Callable[[_Behavior], _Behavior]:
+    # grpc.aio tells them apart alike.
+    if inspect.iscoroutinefunction(behavior):
+        return _coroutine
+    if inspect.isasyncgenfunction(behavior):
+        return _async_generator
+    return _in_thread(_stream if streams else _unary)
+
+
+_Kind = Callable[[_Behavior, bool], Callable[[_Behavior], _Behavior]]
+_SYNC: _Kind = _sync_kind
+_AIO: _Kind = _aio_kind
+
+_MAKE: dict[tuple[bool, bool], tuple[str, Callable[..., Any]]] = {
+    (False, False): ("unary_unary", grpc.unary_unary_rpc_method_handler),
+    (False, True): ("unary_stream", grpc.unary_stream_rpc_method_handler),
+    (True, False): ("stream_unary", grpc.stream_unary_rpc_method_handler),
+    (True, True): ("stream_stream", grpc.stream_stream_rpc_method_handler),
+}
+
+
+def _around(handler: Any, kind: _Kind) -> Any:
+    if handler is None:
+        return None
+    streams = bool(handler.response_streaming)
+    name, make = _MAKE[bool(handler.request_streaming), streams]
+    behavior = getattr(handler, name)
+    if getattr(behavior, "experimental_non_blocking", False):
+        return handler  # grpcio's own experiment (gRPC L46), called otherwise: the health service uses it
+    wrapped = kind(behavior, streams)(behavior)
+    pool = getattr(behavior, "experimental_thread_pool", None)
+    if pool is not None:
+        wrapped.experimental_thread_pool = pool  # type: ignore[attr-defined]
+    return make(wrapped, handler.request_deserializer, handler.response_serializer)

@@ -1,0 +1,151 @@
+"""The services of a server, by Dubbo's service group and version.
+
+Dubbo may have several implementations of one interface in one server, told apart by group and version; a call
+names them in the headers ``tri-service-group`` and ``tri-service-version``. As in dubbo-go (3.3.0), they select
+by equality, and a call without them selects the implementation without them. Unlike there, a service that was
+never added under a group or version answers to all: it is a plain gRPC service, and so does Dubbo Java (3.3.4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import grpc
+
+from ...attachments import checked
+
+VERSION_HEADER = "tri-service-version"
+GROUP_HEADER = "tri-service-group"
+
+#: Group and version.
+Variant = tuple[str, str]
+_PLAIN: Variant = ("", "")
+# Dubbo's way to write "no version".
+_NO_VERSION = "0.0.0"
+
+
+def variant(group: str, version: str) -> Variant:
+    """The key of a group and version as Dubbo compares them."""
+    return group, "" if version == _NO_VERSION else version
+
+
+def headers(group: str, version: str) -> tuple[tuple[str, str], ...]:
+    """The metadata that selects them.
+
+    :raises UsageError: one of them cannot travel as a header.
+    """
+    selected = zip((GROUP_HEADER, VERSION_HEADER), variant(group, version), strict=True)
+    return tuple(checked({name: value for name, value in selected if value}).items())
+
+
+class Services(grpc.GenericRpcHandler):  # type: ignore[type-arg]
+    """Finds the handler of a call. Filled before the server starts.
+
+    :param asyncio: whether refusals must be coroutines.
+    """
+
+    def __init__(self, *, asyncio: bool) -> None:
+        self._unimplemented = _unimplemented_async if asyncio else _unimplemented
+        self._methods: dict[str, dict[Variant, Any]] = {}
+        self._generic: dict[Variant, list[Any]] = {}
+        # Services that were added under a group or version, with those that they have.
+        self._variants: dict[str, set[Variant]] = {}
+        self._names: dict[str, None] = {}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The services, in the order in which they were added."""
+        return tuple(self._names)
+
+    def register(self, service: str, handlers: Mapping[str, Any], selected: Variant = _PLAIN) -> None:
+        """Add the methods of a service."""
+        self._added(service, selected)
+        for method, handler in handlers.items():
+            self._methods.setdefault(f"/{service}/{method}", {})[selected] = handler
+
+    def extend(self, generic: Iterable[Any], selected: Variant = _PLAIN) -> None:
+        """Add :class:`grpc.GenericRpcHandler` objects."""
+        for handler in generic:
+            if isinstance(handler, grpc.ServiceRpcHandler):
+                self._added(handler.service_name(), selected)
+            self._generic.setdefault(selected, []).append(handler)
+
+    def _added(self, service: str, selected: Variant) -> None:
+        self._names[service] = None
+        self._variants.setdefault(service, set()).add(selected)
+
+    def service(self, handler_call_details: Any) -> Any:
+        """As :meth:`grpc.GenericRpcHandler.service`."""
+        path = handler_call_details.method
+        service, _, method = path[1:].rpartition("/")
+        group = version = ""
+        for name, value in handler_call_details.invocation_metadata or ():
+            if name == GROUP_HEADER:
+                group = value
+            elif name == VERSION_HEADER:
+                version = value
+        selected = variant(group, version)
+        variants = self._variants.get(service)
+        if selected != _PLAIN and (variants is None or variants == {_PLAIN}):
+            selected = _PLAIN
+        found = self._find(path, selected, handler_call_details)
+        if found is None and method:
+            # Dubbo's Java interfaces say sayHello where the IDL says SayHello; its servers know both.
+            path = f"/{service}/{method[0].swapcase()}{method[1:]}"
+            found = self._methods.get(path, {}).get(selected)
+        if found is None and variants is not None and selected not in variants:
+            return self._unimplemented(
+                f"no implementation found for service group {group} and service version {version}: {service}"
+            )
+        return found
+
+    def _find(self, path: str, selected: Variant, details: Any) -> Any:
+        methods = self._methods.get(path)
+        if methods is not None and selected in methods:
+            return methods[selected]
+        for handler in self._generic.get(selected, ()):
+            found = handler.service(details)
+            if found is not None:
+                return found
+        return None
+
+
+class Registrar:
+    """What a generated ``add_XServicer_to_server`` function is given instead of the server.
+
+    :param services: gets the service, under ``selected``.
+    """
+
+    def __init__(self, services: Services, selected: Variant) -> None:
+        self._services = services
+        self._selected = selected
+
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[Any]) -> None:
+        """As :meth:`grpc.Server.add_generic_rpc_handlers`."""
+        self._services.extend(generic_rpc_handlers, self._selected)
+
+    def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, Any]) -> None:
+        """As :meth:`grpc.Server.add_registered_method_handlers`."""
+        self._services.register(service_name, method_handlers, self._selected)
+
+
+# A stream both ways: grpcio then waits for no request before it calls the handler.
+
+
+def _unimplemented(details: str) -> Any:
+    def refuse(requests: Any, context: grpc.ServicerContext) -> Any:
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, details)
+
+    return _refusing(refuse)
+
+
+def _unimplemented_async(details: str) -> Any:
+    async def refuse(requests: Any, context: Any) -> None:
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, details)
+
+    return _refusing(refuse)
+
+
+def _refusing(refuse: Callable[..., Any]) -> Any:
+    return grpc.stream_stream_rpc_method_handler(refuse)
