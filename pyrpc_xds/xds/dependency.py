@@ -157,6 +157,7 @@ class TargetManager:
     def _advance(self) -> None:
         found = self._find()
         if found is None:
+            self._refresh()
             return
         listener, config = found
         wanted = self._names(config)
@@ -169,9 +170,13 @@ class TargetManager:
             for name in self._clusters.keys() - set(wanted):
                 self._clusters.pop(name).close()
             self._offer(MeshSnapshot(listener, config, complete))
-        elif self._published is not None:
-            # The new routes wait; what happens meanwhile to the endpoints of the old ones does not.
-            last = self._published
+        else:
+            self._refresh()
+
+    def _refresh(self) -> None:
+        """The new routes wait; what happens meanwhile to the endpoints of the old ones does not."""
+        last = self._published
+        if last is not None:
             refreshed = {name: self._clusters[name].state() or state for name, state in last.clusters.items()}
             self._offer(MeshSnapshot(last.listener, last.route_config, refreshed))
 

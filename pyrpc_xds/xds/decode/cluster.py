@@ -40,9 +40,8 @@ def _cluster(message: Any) -> Cluster:
 
 
 def _sidecar_cluster(message: Any) -> Cluster:
+    # TLS is no reason to refuse: the last good version, which may be a plaintext one, would stay in use.
     sockets = _transport_sockets(message)
-    if sockets and all(socket.secured for socket in sockets) and not sockets[-1].labels:
-        _refuse_tls(message)  # no endpoint could be reached
     if _headless(message):
         notes = ("headless service (ORIGINAL_DST): calls are spread over every endpoint that EDS has",)
         breakers = _max_requests(message.circuit_breakers)
@@ -175,7 +174,7 @@ decode_cluster = decoder("CDS", cluster_pb2.Cluster, lambda message: message.nam
 
 decode_sidecar_cluster = decoder("CDS", cluster_pb2.Cluster, lambda message: message.name, _sidecar_cluster)
 """The same for a sidecar's Cluster, which may say TLS for some of its endpoints: those are told apart by
-:mod:`pyrpc_xds.xds.transport_socket`. One that says TLS for all of them is refused.
+:mod:`pyrpc_xds.xds.transport_socket`.
 
 :raises ResourceInvalid: as :data:`decode_cluster`.
 """
