@@ -48,10 +48,9 @@ def build_picker(config: ClusterConfig, rng: Rng) -> AddressPicker:
 
 def _locality_picker(policy: LbPolicy, locality: Locality, rng: Rng) -> Picker:
     endpoints: Sequence[Endpoint] = locality.endpoints
-    addresses = tuple([endpoint.address for endpoint in endpoints])
+    addresses, weights = zip(*endpoints, strict=True)
     if len(addresses) == 1:
         return SinglePicker(addresses)
-    weights = tuple([endpoint.weight for endpoint in endpoints])
     even = min(weights) == max(weights)
     if policy is LbPolicy.RANDOM:
         return RandomPicker(addresses, rng) if even else WeightedPicker(addresses, weights, rng)

@@ -51,10 +51,13 @@ class Mesh:
         self._stack = stack
         self.plane = ControlPlane(address="127.0.0.1:0")
         self.plane.start()
-        stack.callback(lambda: self.plane.stop())  # noqa: PLW0108: the one of then, after restarts
+        stack.callback(self._stop_control_plane)
         self.client = pyrpc_xds.XdsClient.from_env(environment(self.plane.address))
         stack.callback(self.client.close)
         self.greeters: list[Greeter] = []
+
+    def _stop_control_plane(self) -> None:
+        self.plane.stop()  # the one of then: tests start others
 
     def serve(self, version: str, *, address: str = "127.0.0.1:0") -> Greeter:
         """Start a greeter."""
