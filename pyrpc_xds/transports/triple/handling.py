@@ -27,9 +27,12 @@ from . import response_attachments, status, timeouts
 from .metadata import incoming
 
 # Of the call that is being served: the moment at which Dubbo's timeout ends (clock time; None: it gave none),
-# and the context of the handler.
+# the context of the handler, and the trailers that :func:`set_response_attachments` gave it.
 _until: contextvars.ContextVar[float | None] = contextvars.ContextVar("pyrpc_xds_triple_until", default=None)
 _call: contextvars.ContextVar[Any] = contextvars.ContextVar("pyrpc_xds_triple_call", default=None)
+_set: contextvars.ContextVar[tuple[Any, ...]] = contextvars.ContextVar(
+    "pyrpc_xds_triple_trailers", default=()
+)
 
 
 class CallContext(grpc.ServerInterceptor):  # type: ignore[type-arg]
@@ -62,7 +65,15 @@ def set_response_attachments(values: Mapping[str, str]) -> None:
     context = _call.get()
     if context is None:
         raise UsageError("set_response_attachments: no call of a triple server is being served here")
-    context.set_trailing_metadata(response_attachments.added(context.trailing_metadata(), values))
+    trailers = response_attachments.added(_trailers(context), values)
+    _set.set(trailers)
+    context.set_trailing_metadata(trailers)
+
+
+def _trailers(context: Any) -> Any:
+    """What was set so far. The contexts of threads of asyncio servers do not tell; we know only what we set."""
+    told = getattr(context, "trailing_metadata", None)
+    return (_set.get() if told is None else told()) or ()
 
 
 def _arrived(metadata: Any) -> None:
@@ -71,6 +82,7 @@ def _arrived(metadata: Any) -> None:
     # Reset in any case: the tasks of grpc.aio begin with the context of whoever started the server.
     _until.set(None if seconds is None else time.monotonic() + seconds)
     _call.set(None)
+    _set.set(())
 
 
 def _enter(context: Any) -> Any:
@@ -107,7 +119,7 @@ for _interface in _INTERFACES:
 
 def _refusal(context: Any, error: BusinessError) -> tuple[grpc.StatusCode, str, tuple[Any, ...]]:
     detail = (status.TRAILER, status.encode(error.business_code, error.message))
-    return grpc.StatusCode.UNKNOWN, error.message, (*(context.trailing_metadata() or ()), detail)
+    return grpc.StatusCode.UNKNOWN, error.message, (*_trailers(context), detail)
 
 
 def _refuse(context: Any, error: BusinessError) -> None:
