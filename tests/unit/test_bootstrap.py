@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pyrpc_xds.bootstrap import Bootstrap, ChannelCredentials, Locality, Node, Server, parse_labels
+from pyrpc_xds.bootstrap import Bootstrap, ChannelCredentials, Locality, Mode, Node, Server, parse_labels
 from pyrpc_xds.errors import ConfigError
 
 POD = {"POD_NAME": "p", "POD_NAMESPACE": "ns", "INSTANCE_IP": "10.0.0.1"}
@@ -317,3 +317,45 @@ def test_node_id_of_another_form_is_allowed_with_a_warning(caplog: pytest.LogCap
         caplog.clear()
         parsed()
         assert caplog.text == ""
+
+
+# ---- mode
+
+
+def test_sidecar_mode_of_a_pod_sends_no_generator() -> None:
+    result = Bootstrap.from_env({**POD, "XDS_MODE": "sidecar"}, labels={"version": "v1"})
+    assert result.mode is Mode.SIDECAR
+    assert "GENERATOR" not in result.node.metadata
+    assert result.node.metadata["LABELS"] == {"version": "v1"}
+    assert result.node.id == Bootstrap.from_env(POD).node.id
+
+
+def test_mode_is_grpc_unless_something_says_otherwise() -> None:
+    assert Bootstrap.from_env(POD).mode is Mode.GRPC
+    assert Bootstrap.from_env({**POD, "XDS_MODE": ""}) == Bootstrap.from_env(POD)
+    assert Bootstrap.from_env({**POD, "XDS_MODE": "grpc"}) == Bootstrap.from_env(POD)
+    assert parsed().mode is Mode.GRPC
+    assert parsed().node.metadata == {}
+
+
+def test_mode_of_a_file_is_in_the_nodes_metadata_and_is_not_sent() -> None:
+    node = {**MINIMAL["node"], "metadata": {"XDS_MODE": "sidecar", "GENERATOR": "grpc", "NAMESPACE": "ns"}}
+    result = parsed(node=node)
+    assert result.mode is Mode.SIDECAR
+    assert result.node.metadata == {"NAMESPACE": "ns"}
+
+
+@pytest.mark.parametrize(("wanted", "generator"), [("sidecar", {}), ("grpc", {"GENERATOR": "grpc"})])
+def test_mode_of_the_environment_wins_over_that_of_a_file(wanted: str, generator: dict[str, str]) -> None:
+    other = "grpc" if wanted == "sidecar" else "sidecar"
+    text = json.dumps({**MINIMAL, "node": {**MINIMAL["node"], "metadata": {"XDS_MODE": other}}})
+    result = Bootstrap.from_env({"GRPC_XDS_BOOTSTRAP_CONFIG": text, "XDS_MODE": wanted})
+    assert result.mode is Mode(wanted)
+    assert result.node.metadata == generator
+
+
+def test_unknown_mode_is_named() -> None:
+    with pytest.raises(ConfigError, match="XDS_MODE: 'envoy' is not a mode"):
+        Bootstrap.from_env({**POD, "XDS_MODE": "envoy"})
+    with pytest.raises(ConfigError, match="metadata: XDS_MODE: 3 is not a mode"):
+        parsed(node={**MINIMAL["node"], "metadata": {"XDS_MODE": 3}})

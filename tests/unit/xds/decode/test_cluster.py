@@ -15,8 +15,8 @@ from envoy.extensions.transport_sockets.raw_buffer.v3 import raw_buffer_pb2
 from envoy.extensions.transport_sockets.tls.v3 import tls_pb2
 
 from pyrpc_xds.errors import ResourceInvalid
-from pyrpc_xds.model.cluster import Cluster, LbPolicy
-from pyrpc_xds.xds.decode.cluster import decode_cluster
+from pyrpc_xds.model.cluster import Cluster, LbPolicy, TransportSocketMatch
+from pyrpc_xds.xds.decode.cluster import decode_cluster, decode_sidecar_cluster
 from tests.unit.xds.build import ADS, cluster
 
 Proto = cluster_pb2.Cluster
@@ -193,3 +193,61 @@ def test_cluster_without_a_name_is_refused_without_one() -> None:
     with pytest.raises(ResourceInvalid) as caught:
         decoded(cluster(""))
     assert caught.value.name == ""
+
+
+# ---- of a sidecar
+
+
+def sidecar(message: Any) -> Cluster:
+    return decode_sidecar_cluster(message.SerializeToString())
+
+
+def matched(message: Any, config: Any, **labels: str) -> Any:
+    entry = message.transport_socket_matches.add(name="m", transport_socket=socket(config))
+    entry.match.update(labels)
+    return message
+
+
+def test_automatic_mutual_tls_of_a_sidecars_cluster_is_kept_in_order() -> None:
+    message = matched(cluster(), tls_pb2.UpstreamTlsContext(), tlsMode="istio", a="b")
+    matched(message, raw_buffer_pb2.RawBuffer())
+    assert sidecar(message).transport_sockets == (
+        TransportSocketMatch("m", (("a", "b"), ("tlsMode", "istio")), "UpstreamTlsContext"),
+        TransportSocketMatch("m"),
+    )
+
+
+def test_transport_socket_of_a_sidecars_cluster_is_for_whom_no_match_is() -> None:
+    plain, secured = cluster(transport_socket=socket(raw_buffer_pb2.RawBuffer())), cluster()
+    secured.transport_socket.CopyFrom(socket(tls_pb2.UpstreamTlsContext()))
+    assert sidecar(plain).transport_sockets == ()
+    assert sidecar(secured).transport_sockets == (
+        TransportSocketMatch("transport_socket", (), "UpstreamTlsContext"),
+    )
+
+
+def test_transport_socket_of_an_unknown_kind_is_not_plaintext() -> None:
+    unknown = base_pb2.TransportSocket(name="envoy.transport_sockets.x")
+    (found,) = sidecar(cluster(transport_socket=unknown)).transport_sockets
+    assert found.secured == "envoy.transport_sockets.x"
+
+
+def test_transport_socket_match_that_cannot_be_compared_is_refused() -> None:
+    message = matched(cluster(), raw_buffer_pb2.RawBuffer())
+    message.transport_socket_matches[0].match.update({"a": True})
+    with pytest.raises(ResourceInvalid, match="match 'a' is not a string"):
+        sidecar(message)
+
+
+def test_headless_service_of_a_sidecar_has_the_endpoints_of_its_own_name() -> None:
+    name = "outbound|80||headless.default.svc.cluster.local"
+    message = cluster_pb2.Cluster(name=name, type="ORIGINAL_DST", lb_policy="CLUSTER_PROVIDED")
+    found = sidecar(message)
+    assert (found.eds_service_name, found.lb_policy) == (name, LbPolicy.ROUND_ROBIN)
+    assert "headless" in found.notes[0]
+
+
+@pytest.mark.parametrize("name", ["PassthroughCluster", "inbound|80||x"])
+def test_other_clusters_by_destination_are_refused(name: str) -> None:
+    with pytest.raises(ResourceInvalid, match="ORIGINAL_DST is not supported"):
+        sidecar(cluster_pb2.Cluster(name=name, type="ORIGINAL_DST", lb_policy="CLUSTER_PROVIDED"))

@@ -11,7 +11,7 @@ from envoy.config.endpoint.v3 import endpoint_components_pb2
 
 from pyrpc_xds.errors import ResourceInvalid
 from pyrpc_xds.model.endpoint import ClusterLoadAssignment, Endpoint, Locality
-from pyrpc_xds.xds.decode.endpoint import decode_cluster_load_assignment
+from pyrpc_xds.xds.decode.endpoint import decode_cluster_load_assignment, decode_sidecar_assignment
 from tests.unit.xds.build import assignment, lb_endpoint, locality
 
 MAX = 2**32 - 1
@@ -208,3 +208,43 @@ def test_leds_collection_is_refused() -> None:
     group.leds_cluster_locality_config.leds_collection_name = "x"
     with pytest.raises(ResourceInvalid, match="leds_cluster_locality_config"):
         decoded(group)
+
+
+# ---- of a sidecar
+
+
+def labelled(message: Any, **labels: str) -> Any:
+    message.metadata.filter_metadata["envoy.transport_socket_match"].update(labels)
+    return message
+
+
+def test_labels_for_transport_sockets_are_read_for_a_sidecar_only() -> None:
+    message = assignment(
+        "c",
+        [
+            locality([labelled(lb_endpoint("10.0.0.1"), tlsMode="istio", a="b"), lb_endpoint("10.0.0.2")]),
+            labelled(locality([lb_endpoint("fd00::1")], zone="y"), tlsMode="istio"),
+            labelled(locality([lb_endpoint("10.0.0.4")], zone="x", weight=None), tlsMode="istio"),
+        ],
+    )
+    message.endpoints[0].lb_endpoints[1].metadata.filter_metadata["istio"].update({"workload": "w"})
+    raw = message.SerializeToString()
+    assert decode_cluster_load_assignment(raw).socket_labels == ()
+    found = decode_sidecar_assignment(raw)
+    assert found.localities == decode_cluster_load_assignment(raw).localities
+    assert found.socket_labels == (
+        ("10.0.0.1:80", (("a", "b"), ("tlsMode", "istio"))),
+        ("[fd00::1]:80", (("tlsMode", "istio"),)),
+    )
+
+
+def test_address_named_twice_has_the_labels_of_the_one_that_has_some() -> None:
+    message = assignment(
+        "c",
+        [
+            locality([lb_endpoint("10.0.0.1")]),
+            locality([labelled(lb_endpoint("10.0.0.1"), tlsMode="istio")], priority=1),
+        ],
+    )
+    found = decode_sidecar_assignment(message.SerializeToString())
+    assert found.socket_labels == (("10.0.0.1:80", (("tlsMode", "istio"),)),)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from envoy.config.cluster.v3 import cluster_pb2
 from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf.any_pb2 import Any as AnyMessage
 
@@ -15,6 +16,7 @@ from pyrpc_xds.xds.decode.envelope import (
     decode_response,
     encode_node,
     encode_request,
+    first_string,
 )
 
 
@@ -76,3 +78,19 @@ def test_broken_wrapper_stays_a_resource_of_the_wrong_type() -> None:
 def test_bytes_that_are_no_response_are_a_stream_error() -> None:
     with pytest.raises(StreamError, match="no DiscoveryResponse"):
         decode_response(b"\xff\xff")
+
+
+@pytest.mark.parametrize("length", [1, 127, 128, 300, 20_000])
+def test_name_of_an_encoded_resource_is_read_without_the_rest(length: int) -> None:
+    name = "ü" * (length // 2) + "x" * (length % 2)
+    message = cluster_pb2.Cluster(name=name, alt_stat_name="y")
+    assert first_string(message.SerializeToString()) == name
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"", b"\x0a", b"\x0a\x00", b"\x0a\x05abc", b"\x12\x01x", b"\x0a\x01\xff", b"\x0a" + b"\xff" * 9],
+)
+def test_resource_that_does_not_begin_with_a_name_is_refused(raw: bytes) -> None:
+    with pytest.raises(ValueError):
+        first_string(raw)
