@@ -1,15 +1,21 @@
 """Thrift: clients and servers over thriftpy2's compiled protocol, guarded against what peers may send."""
 
-from .errors import ThriftDeadlineExceeded, ThriftProtocolError, ThriftUnavailable
+from .call import ReplyMetadata, ServerCall, current_call, reply_metadata
+from .errors import ThriftBizError, ThriftDeadlineExceeded, ThriftProtocolError, ThriftUnavailable
 from .limits import Limits, PoolLimits, ServerLimits
 from .transport import ThriftTransport
 
 __all__ = [
     "Limits",
     "PoolLimits",
+    "ReplyMetadata",
+    "ServerCall",
     "ServerLimits",
+    "ThriftBizError",
     "ThriftDeadlineExceeded",
     "ThriftProtocolError",
     "ThriftTransport",
     "ThriftUnavailable",
+    "current_call",
+    "reply_metadata",
 ]

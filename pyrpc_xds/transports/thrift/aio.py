@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import count
 from time import monotonic
 from typing import Any
@@ -13,12 +13,13 @@ from ...errors import DeadlineExceeded, Unavailable, UsageError
 from ...resilience.deadline import shorter
 from ..base import Destination, LiveEndpoint, Router
 from .aio_connection import AioConnection, AioPool, _LoopPool
-from .answer import Attempt, answer_of
-from .client import checked_timeout, method_named
+from .answer import Attempt, answer_of, reply_of
+from .client import checked_timeout, method_named, outgoing_for
 from .codec import CALL, ONEWAY
 from .connection import NotSent
 from .failover import Failover
 from .limits import Limits, PoolLimits
+from .middleware import AsyncMiddleware, chained_async
 from .pool import PoolClosed
 from .service import Method, Service
 from .wire import Wire
@@ -45,10 +46,22 @@ class AioThriftConnector:
 class AioCaller:
     """Runs the calls of one client and of all its views; the twin of :class:`.client.Caller`."""
 
-    def __init__(self, service: Service, target: str, router: Router, connector: AioThriftConnector) -> None:
+    def __init__(
+        self,
+        service: Service,
+        target: str,
+        router: Router,
+        connector: AioThriftConnector,
+        workload: str = "",
+        middleware: Sequence[AsyncMiddleware] = (),
+        prefix: str = "",
+    ) -> None:
         self.service = service
         self.target = target
         self.closed = False
+        self.middleware = tuple(middleware)
+        self._prefix = prefix
+        self._outgoing = outgoing_for(service, router, connector.wire, connector.pool_limits, workload)
         self._router = router
         self._default_timeout = connector.pool_limits.call_timeout
         self._compact = connector.wire.compact
@@ -78,26 +91,31 @@ class AioCaller:
             endpoint, pool, connection = await self._open(method, destination, endpoint, started, deadline)
         seqid = next(self._seqids) & 0x7FFFFFFF
         codec = connection.codec
+        outgoing = self._outgoing
         try:
-            request = codec.encode(method.name, ONEWAY if method.oneway else CALL, seqid, args)
+            request = codec.encode(self._prefix + method.name, ONEWAY if method.oneway else CALL, seqid, args)
+            if outgoing is not None:
+                request = outgoing.frame(request, method, seqid, deadline - monotonic(), headers)
         except BaseException:
             pool.put(connection)
             raise
         schemas = method.replies[self._compact]
         try:
             try:
-                data, start = await connection.exchange(request, loop_deadline, schemas, method.oneway)
+                data, start = await connection.exchange(request, loop_deadline, schemas, method.oneway, seqid)
             except NotSent:
                 pool.discard(connection)
                 endpoint, pool, connection = await self._open(
                     method, destination, endpoint, started, deadline
                 )
                 codec = connection.codec
-                data, start = await connection.exchange(request, loop_deadline, schemas, method.oneway)
+                data, start = await connection.exchange(request, loop_deadline, schemas, method.oneway, seqid)
             if method.oneway:
                 value = raised = None
             else:
                 value, raised = answer_of(method, codec, seqid, data, start)
+                if outgoing is not None:
+                    raised = reply_of(connection.header, raised)
         except BaseException as error:
             pool.discard(connection)
             known = Attempt(self.target, method, started).broken(error, endpoint.address)
@@ -203,6 +221,22 @@ class AioThriftClient:
     def _bind(self, method: Method) -> Callable[..., Awaitable[Any]]:
         caller, call, timeout, extra = self._caller, self._caller.call, self._timeout, self._attachments
         service, args_class, plain = caller.service.name, method.args, method.plain
+
+        if caller.middleware:
+            run = chained_async(
+                caller.middleware,
+                method.name,
+                lambda struct: call(method, struct, timeout, {**current_attachments(), **extra}),
+            )
+
+            def invoke_through(*args: Any, **kwargs: Any) -> Awaitable[Any]:
+                if caller.closed:
+                    raise UsageError(f"the client of {caller.target} is closed")
+                awaitable: Awaitable[Any] = run(method.arguments_of(service, args, kwargs))
+                return awaitable
+
+            invoke_through.__name__ = invoke_through.__qualname__ = method.name
+            return invoke_through
 
         def invoke(*args: Any, **kwargs: Any) -> Awaitable[Any]:
             if caller.closed:

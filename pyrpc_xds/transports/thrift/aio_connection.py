@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from .address import split
-from .codec import codec_for
 from .connection import NotSent
 from .errors import ThriftProtocolError
-from .inbox import Inbox
+from .frames import inbox_for
+from .header import Header
 from .limits import Limits, PoolLimits
 from .pool import PoolClosed, PoolFull
 from .wire import Wire
@@ -26,8 +26,8 @@ class AioConnection(asyncio.Protocol):
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, wire: Wire, limits: Limits) -> None:
-        self.codec = codec_for(wire, limits)
-        self.inbox = Inbox(self.codec, limits)
+        self.inbox = inbox_for(wire, limits)
+        self.codec = self.inbox.codec
         self.since = 0.0
         self.fresh = False
         self._loop = loop
@@ -82,7 +82,12 @@ class AioConnection(asyncio.Protocol):
         self._waiter = self._writable = None
 
     async def exchange(
-        self, request: bytes, deadline: float, schemas: Mapping[bytes, Any] | None, oneway: bool = False
+        self,
+        request: bytes,
+        deadline: float,
+        schemas: Mapping[bytes, Any] | None,
+        oneway: bool = False,
+        seqid: int = 0,
     ) -> tuple[bytes, int]:
         """See :meth:`.connection.Connection.exchange`; the deadline is of the loop's time."""
         transport = self._transport
@@ -103,6 +108,11 @@ class AioConnection(asyncio.Protocol):
         finally:
             timer.cancel()
             self._waiter = self._writable = None
+
+    @property
+    def header(self) -> Header | None:
+        """See :attr:`.connection.Connection.header`."""
+        return self.inbox.header
 
     @property
     def in_step(self) -> bool:

@@ -7,7 +7,7 @@ import contextvars
 import inspect
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -22,6 +22,8 @@ from .wire import Wire
 
 # How often expired connections are looked for, in seconds.
 _TICK = 0.5
+# Handlers remembered as coroutine functions or not: an object may make a new one each time.
+_FUNCTIONS = 10_000
 
 
 class _Peer(asyncio.Protocol):
@@ -36,7 +38,7 @@ class _Peer(asyncio.Protocol):
         self._limits = server.limits
         self._loop = asyncio.get_running_loop()
         self.deadline: float | None = None
-        self.intake = Intake(server.processor.service, server.wire, server.limits.message)
+        self.intake = Intake(server.processor.requests, server.wire, server.limits.message)
         self.name = "?"
         self.task: asyncio.Task[None] | None = None
         self.transport: asyncio.Transport = None  # type: ignore[assignment]
@@ -100,14 +102,14 @@ class _Peer(asyncio.Protocol):
         try:
             while message is not None:
                 codec = self.intake.codec
-                request = processor.request(codec, *message)
+                request = processor.request(codec, *message, self.intake.header, self.name)
                 self._oneway = request.oneway
                 if self._lost and not self._oneway:
                     break
                 value = error = None
-                if request.method is not None:
+                if request.served is not None:
                     try:
-                        value = await server.run(request.name, request.args)
+                        value = await processor.run_async(request, server.run)
                     except asyncio.CancelledError:
                         raise
                     except BaseException as raised:
@@ -176,7 +178,7 @@ class AioThriftServer:
         self._ticking: asyncio.TimerHandle | None = None
         # Owned by the loop.
         self._peers: set[_Peer] = set()
-        self._coroutines: dict[str, bool] = {}
+        self._coroutines: dict[Any, bool] = {}
         self._quiet = asyncio.Event()
         self._stopped = asyncio.Event()
 
@@ -294,12 +296,15 @@ class AioThriftServer:
         """A connection has nothing more to answer."""
         self._quiet.set()
 
-    async def run(self, name: str, args: tuple[Any, ...]) -> Any:
-        """Call the handler."""
-        call = getattr(self.processor.handler, name)
-        is_coroutine = self._coroutines.get(name)
+    async def run(self, call: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        """Await a handler, or have a thread run it."""
+        # A bound method is made anew each time; what it binds is not.
+        function = getattr(call, "__func__", call)
+        is_coroutine = self._coroutines.get(function)
         if is_coroutine is None:
-            is_coroutine = self._coroutines[name] = inspect.iscoroutinefunction(call)
+            is_coroutine = inspect.iscoroutinefunction(call)
+            if len(self._coroutines) < _FUNCTIONS:
+                self._coroutines[function] = is_coroutine
         if is_coroutine:
             return await call(*args)
         if self._executor is None:

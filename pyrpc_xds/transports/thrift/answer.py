@@ -10,9 +10,12 @@ from typing import Any
 from thriftpy2.thrift import TApplicationException
 from thriftpy2.transport import TTransportException
 
+from .biz import biz_error
+from .call import note_reply
 from .codec import EXCEPTION, REPLY, Codec
 from .connection import NotSent
 from .errors import ThriftDeadlineExceeded, ThriftProtocolError, ThriftUnavailable
+from .header import Header
 from .service import Method
 
 
@@ -48,6 +51,17 @@ def answer_of(
         codec.decode(error, data, start + scanner.body, start + scanner.size)
         return None, error
     raise ThriftProtocolError(f"the answer is a message of type {kind}, neither a reply nor an exception")
+
+
+def reply_of(header: Header | None, raised: BaseException | None) -> BaseException | None:
+    """Look at the header of an answer: a business status in it goes before what was made of the result.
+
+    :raises ThriftProtocolError: the status is malformed.
+    """
+    if header is None:
+        return raised
+    note_reply(header)
+    return biz_error(header.strings) or raised
 
 
 class Attempt:

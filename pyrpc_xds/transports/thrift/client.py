@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from time import monotonic
 from typing import Any
@@ -11,11 +11,13 @@ from ...attachments import checked, current_attachments
 from ...errors import DeadlineExceeded, Unavailable, UsageError
 from ...resilience.deadline import shorter
 from ..base import Destination, LiveEndpoint, Router, Snapshot
-from .answer import Attempt, answer_of
+from .answer import Attempt, answer_of, reply_of
 from .codec import CALL, ONEWAY
 from .connection import Connection, NotSent
 from .failover import Failover
 from .limits import Limits, PoolLimits
+from .middleware import Middleware, chained
+from .outgoing import Outgoing
 from .pool import Pool, PoolClosed
 from .service import Method, Service
 from .wire import Wire
@@ -42,10 +44,22 @@ class ThriftConnector:
 class Caller:
     """Runs the calls of one client and of all its views."""
 
-    def __init__(self, service: Service, target: str, router: Router, connector: ThriftConnector) -> None:
+    def __init__(
+        self,
+        service: Service,
+        target: str,
+        router: Router,
+        connector: ThriftConnector,
+        workload: str = "",
+        middleware: Sequence[Middleware] = (),
+        prefix: str = "",
+    ) -> None:
         self.service = service
         self.target = target
         self.closed = False
+        self.middleware = tuple(middleware)
+        self._prefix = prefix
+        self._outgoing = outgoing_for(service, router, connector.wire, connector.pool_limits, workload)
         self._router = router
         self._default_timeout = connector.pool_limits.call_timeout
         self._compact = connector.wire.compact
@@ -82,15 +96,18 @@ class Caller:
             endpoint, pool, connection = self._open(method, destination, endpoint, started, deadline)
         seqid = next(self._seqids) & 0x7FFFFFFF
         codec = connection.codec
+        outgoing = self._outgoing
         try:
-            request = codec.encode(method.name, ONEWAY if method.oneway else CALL, seqid, args)
+            request = codec.encode(self._prefix + method.name, ONEWAY if method.oneway else CALL, seqid, args)
+            if outgoing is not None:
+                request = outgoing.frame(request, method, seqid, deadline - monotonic(), headers)
         except BaseException:
             pool.put(connection)
             raise
         try:
             try:
                 data, start = connection.exchange(
-                    request, deadline, method.replies[self._compact], method.oneway
+                    request, deadline, method.replies[self._compact], method.oneway, seqid
                 )
             except NotSent:
                 # It broke after the look of take_idle. Nothing of the call has left: once more, on another.
@@ -98,12 +115,14 @@ class Caller:
                 endpoint, pool, connection = self._open(method, destination, endpoint, started, deadline)
                 codec = connection.codec
                 data, start = connection.exchange(
-                    request, deadline, method.replies[self._compact], method.oneway
+                    request, deadline, method.replies[self._compact], method.oneway, seqid
                 )
             if method.oneway:
                 value = raised = None
             else:
                 value, raised = answer_of(method, codec, seqid, data, start)
+                if outgoing is not None:
+                    raised = reply_of(connection.header, raised)
         except BaseException as error:
             pool.discard(connection)
             known = self._attempt(method, started).broken(error, endpoint.address)
@@ -154,6 +173,22 @@ class Caller:
         if not self.closed:
             self.closed = True
             self._router.close()
+
+
+def outgoing_for(
+    service: Service, router: Router, wire: Wire, pool_limits: PoolLimits, workload: str
+) -> Outgoing | None:
+    """What makes the headers of a client's requests; ``None``: its transport has none."""
+    if not wire.header:
+        return None
+    return Outgoing(
+        wire,
+        service.name,
+        router.authority,
+        workload,
+        pool_limits.connect_timeout,
+        bool(pool_limits.multiplexed),
+    )
 
 
 class ThriftClient:
@@ -223,6 +258,22 @@ class ThriftClient:
     def _bind(self, method: Method) -> Callable[..., Any]:
         caller, call, timeout, extra = self._caller, self._caller.call, self._timeout, self._attachments
         service, args_class, plain = caller.service.name, method.args, method.plain
+
+        if caller.middleware:
+            # Inside of it, so that attachments which it sets count.
+            run = chained(
+                caller.middleware,
+                method.name,
+                lambda struct: call(method, struct, timeout, {**current_attachments(), **extra}),
+            )
+
+            def invoke_through(*args: Any, **kwargs: Any) -> Any:
+                if caller.closed:
+                    raise UsageError(f"the client of {caller.target} is closed")
+                return run(method.arguments_of(service, args, kwargs))
+
+            invoke_through.__name__ = invoke_through.__qualname__ = method.name
+            return invoke_through
 
         def invoke(*args: Any, **kwargs: Any) -> Any:
             if caller.closed:

@@ -44,7 +44,7 @@ class BinaryCodec:
     compact = False
 
     def __init__(self, wire: Wire, limits: Limits) -> None:
-        self.framed = wire.framed
+        self.framed = wire.framed and not wire.header
         self.scanner = Scanner(BINARY, limits.frame, limits.depth, limits.elements)
         self._wire = wire
         self._depth = limits.depth
@@ -130,7 +130,7 @@ class CompactCodec:
     compact = True
 
     def __init__(self, wire: Wire, limits: Limits) -> None:
-        self.framed = wire.framed
+        self.framed = wire.framed and not wire.header
         self.scanner = Scanner(COMPACT, limits.frame, limits.depth, limits.elements)
         self._wire = wire
 

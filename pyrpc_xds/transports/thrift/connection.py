@@ -15,8 +15,8 @@ from time import monotonic
 from typing import Any
 
 from .address import resolve
-from .codec import codec_for
-from .inbox import Inbox
+from .frames import inbox_for
+from .header import Header
 from .limits import Limits
 from .wire import Wire
 
@@ -47,21 +47,32 @@ class Connection:
         poller = select.poll()
         poller.register(sock.fileno(), _READABLE)
         self._poll = poller.poll
-        self.codec = codec_for(wire, limits)
-        self.inbox = Inbox(self.codec, limits)
+        self.inbox = inbox_for(wire, limits)
+        self.codec = self.inbox.codec
         self.in_step = True
         self.since = 0.0
+
+    @property
+    def header(self) -> Header | None:
+        """Of the last answer; ``None``: the transport has none."""
+        return self.inbox.header
 
     def fresh(self) -> bool:
         """Whether an idle connection may be used: the server has not closed it, nor sent anything unasked."""
         return not self._poll(0)
 
     def exchange(
-        self, request: bytes, deadline: float, schemas: Mapping[bytes, Any] | None, oneway: bool = False
+        self,
+        request: bytes,
+        deadline: float,
+        schemas: Mapping[bytes, Any] | None,
+        oneway: bool = False,
+        seqid: int = 0,
     ) -> tuple[bytes, int]:
         """Send a request and receive one message (:meth:`Inbox.next`); for a oneway, nothing.
 
         :param deadline: of :func:`time.monotonic`.
+        :param seqid: of the request; the connection has no other call, so nothing is made of it here.
         :raises NotSent: see there.
         :raises TimeoutError: the deadline has passed.
         :raises OSError: the connection broke; ``EOFError``: the server closed it.

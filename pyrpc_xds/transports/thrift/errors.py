@@ -7,10 +7,13 @@ as they come.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from thriftpy2.protocol.exc import TProtocolException
+from thriftpy2.thrift import TException
 from thriftpy2.transport import TTransportException
 
-from ...errors import DeadlineExceeded, RemoteProtocolError, Unavailable
+from ...errors import DeadlineExceeded, PyrpcXdsError, RemoteProtocolError, Unavailable
 
 
 class ThriftUnavailable(Unavailable, TTransportException):  # type: ignore[misc]
@@ -67,6 +70,30 @@ class ThriftProtocolError(RemoteProtocolError, TProtocolException):  # type: ign
 
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}({self.details_text!r})"
+
+
+class ThriftBizError(PyrpcXdsError, TException):  # type: ignore[misc]
+    """A business status of Kitex: the call went well, and the business says no.
+
+    Raised by a call over TTHeader, and by handlers; over a transport without headers a client gets a
+    ``TApplicationException`` with the text instead.
+
+    :param code: not 0, which means that all is well.
+    :param message: for people.
+    :param extra: for programs.
+    """
+
+    def __init__(self, code: int, message: str = "", extra: Mapping[str, str] | None = None) -> None:
+        super().__init__(f"business status {code}: {message}")
+        self.code = code
+        self.message = message
+        self.extra = dict(extra or {})
+
+    def __str__(self) -> str:
+        return f"business status {self.code}: {self.message}"
+
+    def __repr__(self) -> str:
+        return f"ThriftBizError({self.code!r}, {self.message!r}, {self.extra!r})"
 
 
 _TYPES = {

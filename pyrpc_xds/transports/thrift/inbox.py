@@ -20,6 +20,9 @@ class Inbox:
 
     __slots__ = ("_buffer", "_chunks", "_framed", "_limit", "_piece", "codec")
 
+    # What only a transport with headers has.
+    header: None = None
+
     def __init__(self, codec: Codec, limits: Limits) -> None:
         self.codec = codec
         self._framed = codec.framed

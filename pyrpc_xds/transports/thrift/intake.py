@@ -5,31 +5,43 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .codec import Codec, codec_for
+from .codec import Codec
+from .frames import HeaderInbox, inbox_for
+from .header import Header
 from .inbox import Inbox
 from .limits import Limits
-from .service import Service
 from .wire import Wire, detect
 
 
 class Intake:
-    """An :class:`Inbox` whose form may have to be found out first (:func:`detect`)."""
+    """An :class:`Inbox` whose form may have to be found out first (:func:`detect`).
 
-    __slots__ = ("_head", "_inbox", "_limits", "_requests", "_service")
+    :param requests: what the scan compares: binary, compact.
+    :ivar wire: the form, once it is known.
+    """
 
-    def __init__(self, service: Service, wire: Wire | None, limits: Limits) -> None:
-        self._service = service
+    __slots__ = ("_all_requests", "_head", "_inbox", "_limits", "_requests", "wire")
+
+    def __init__(
+        self,
+        requests: tuple[Mapping[bytes, Any] | None, Mapping[bytes, Any] | None],
+        wire: Wire | None,
+        limits: Limits,
+    ) -> None:
+        self.wire = wire
+        self._all_requests = requests
         self._limits = limits
         self._head = b""
-        self._inbox: Inbox | None = None
+        self._inbox: Inbox | HeaderInbox | None = None
         # What the scan compares in this connection's protocol.
         self._requests: Mapping[bytes, Any] | None = None
         if wire is not None:
             self._begin(wire)
 
-    def _begin(self, wire: Wire) -> Inbox:
-        self._requests = self._service.requests[wire.compact]
-        self._inbox = Inbox(codec_for(wire, self._limits), self._limits)
+    def _begin(self, wire: Wire) -> Inbox | HeaderInbox:
+        self.wire = wire
+        self._requests = self._all_requests[wire.compact]
+        self._inbox = inbox_for(wire, self._limits)
         return self._inbox
 
     @property
@@ -37,6 +49,12 @@ class Intake:
         """Of the message last returned."""
         assert self._inbox is not None
         return self._inbox.codec
+
+    @property
+    def header(self) -> Header | None:
+        """Of the message last returned; ``None``: the form has none."""
+        assert self._inbox is not None
+        return self._inbox.header
 
     @property
     def busy(self) -> bool:

@@ -14,15 +14,21 @@ class Limits:
         TConfiguration).
     :ivar elements: elements of all containers together; a map entry counts twice. An empty struct is one byte
         on the wire and some hundred in memory, so the size of the frame does not bound the memory.
+    :ivar header: bytes of the header of TTHeader or THeader, on top of ``frame`` (what fits in Kitex's 16 bits).
+    :ivar header_entries: keys in one header.
     """
 
     frame: int = 16_384_000
     depth: int = 64
     elements: int = 1_000_000
+    header: int = 65_532
+    header_entries: int = 2048
 
     def __post_init__(self) -> None:
         if not 0 < self.frame < 2**31 or not 0 < self.depth <= 500 or self.elements < 0:
             raise ValueError("frame: 1 to 2**31-1 bytes; depth: 1 to 500; elements: 0 or more")
+        if not 0 < self.header <= 262_140 or self.header_entries < 0:
+            raise ValueError("header: 1 to 262140 bytes; header_entries: 0 or more")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +40,8 @@ class PoolLimits:
     :ivar idle_time: an idle connection is not used after it (Kitex's MaxIdleTimeout).
     :ivar connect_timeout: for one endpoint, within the deadline of the call.
     :ivar call_timeout: of a call that has neither a deadline of the caller nor a timeout of the route.
+    :ivar multiplexed: connections that many calls share at a time, told apart by sequence id (TTHeader only);
+        0: a connection carries one call at a time.
     """
 
     connections: int = 256
@@ -41,10 +49,11 @@ class PoolLimits:
     idle_time: float = 30.0
     connect_timeout: float = 5.0
     call_timeout: float = 60.0
+    multiplexed: int = 0
 
     def __post_init__(self) -> None:
-        if self.connections < 1 or self.idle < 0:
-            raise ValueError("connections: 1 or more; idle: 0 or more")
+        if self.connections < 1 or self.idle < 0 or self.multiplexed < 0:
+            raise ValueError("connections: 1 or more; idle, multiplexed: 0 or more")
         if not min(self.idle_time, self.connect_timeout, self.call_timeout) > 0:
             raise ValueError("idle_time, connect_timeout, call_timeout: seconds above 0")
 

@@ -3,45 +3,109 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from thriftpy2.thrift import TApplicationException
 
+from ...errors import UsageError
+from .biz import biz_strings
+from .call import ServerCall
 from .codec import CALL, EXCEPTION, ONEWAY, REPLY, Codec
-from .errors import ThriftProtocolError
-from .service import Method, Service
+from .errors import ThriftBizError, ThriftProtocolError
+from .frames import frame_of
+from .header import OUT_OF_ORDER, Header, HeaderTooLarge
+from .middleware import AsyncMiddleware, Middleware, chained, chained_async
+from .outgoing import MESSAGE_TYPE, TRANSPORT_TYPE
+from .service import Method, Service, describe
+from .wire import Wire
 
 logger = logging.getLogger("pyrpc_xds.thrift")
+
+# Between the name of a service and that of its method (Apache Thrift's TMultiplexedProtocol).
+SEPARATOR = ":"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Served:
+    """A method, whose it is, and who implements it."""
+
+    method: Method
+    service: str
+    handler: object
 
 
 class Request(NamedTuple):
     """A call that has arrived, decoded.
 
-    :ivar method: ``None``: the service has none of the name.
+    :ivar served: ``None``: the server has no method of the name.
+    :ivar args: thriftpy2's struct of the arguments.
     """
 
-    method: Method | None
+    served: _Served | None
     name: str
     seqid: int
     oneway: bool
-    args: tuple[Any, ...]
+    args: Any
+    call: ServerCall
+
+    @property
+    def any_order(self) -> bool:
+        """The client takes the answer whenever it comes."""
+        header = self.call.header
+        return header is not None and bool(header.flags & OUT_OF_ORDER)
 
 
 class Processor:
-    """A service and the object that implements it; shared by all connections.
+    """Services and the objects that implement them; shared by all connections.
 
     :param expose_errors: the text of an exception that the IDL does not declare is sent to the client.
         Otherwise the client learns only that the handler failed: such texts name files, hosts and data.
+    :param others: more services, by the name that a multiplexing client puts before a method's; the first one is
+        called without a name, or by its own.
+    :param middleware: see :mod:`.middleware`.
     """
 
-    def __init__(self, service: Service, handler: object, expose_errors: bool = False) -> None:
+    def __init__(
+        self,
+        service: Service,
+        handler: object,
+        expose_errors: bool = False,
+        others: Mapping[str, tuple[Any, object]] | None = None,
+        middleware: Sequence[Middleware | AsyncMiddleware] = (),
+    ) -> None:
         self.service = service
-        self.handler = handler
+        self.middleware = tuple(middleware)
         self._expose_errors = expose_errors
+        self._served: dict[str, _Served] = {}
+        requests: tuple[dict[bytes, Any], dict[bytes, Any]] = ({}, {})
+        self._add("", service, handler, requests)
+        self._add(service.name + SEPARATOR, service, handler, requests)
+        for name, (other, implementation) in (others or {}).items():
+            if SEPARATOR in name or not name:
+                raise UsageError(f"service name {name!r}: it is not empty and has no {SEPARATOR!r}")
+            self._add(name + SEPARATOR, describe(other), implementation, requests)
+        # What the scan compares: binary, compact; `None`: nothing.
+        self.requests: tuple[Mapping[bytes, Any] | None, Mapping[bytes, Any] | None] = (
+            requests[0] or None,
+            requests[1] or None,
+        )
 
-    def request(self, codec: Codec, data: bytes, start: int) -> Request:
+    def _add(
+        self, prefix: str, service: Service, handler: object, requests: tuple[dict[bytes, Any], ...]
+    ) -> None:
+        for name, method in service.methods.items():
+            self._served[prefix + name] = _Served(method, service.name, handler)
+        for all_nodes, nodes in zip(requests, service.requests, strict=True):
+            for label, node in (nodes or {}).items():
+                all_nodes[prefix.encode() + label] = node
+
+    def request(self, codec: Codec, data: bytes, start: int, header: Header | None, peer: str) -> Request:
         """Decode the message that ``codec.scanner`` has just passed.
 
+        :param header: that came with it, if the transport has any.
+        :param peer: the client's address.
         :raises ThriftProtocolError: it is no request, or cannot be decoded. The connection is lost then.
         """
         scanner = codec.scanner
@@ -49,13 +113,49 @@ class Processor:
             raise ThriftProtocolError(f"a message of type {scanner.kind} was sent to a server")
         name = scanner.name.decode(errors="replace")
         seqid = scanner.seqid
-        method = self.service.methods.get(name)
-        if method is None:
-            return Request(None, name, seqid, scanner.kind == ONEWAY, ())
+        served = self._served.get(name)
+        if served is None:
+            call = ServerCall(peer, self.service.name, name, header)
+            return Request(None, name, seqid, scanner.kind == ONEWAY, None, call)
+        method = served.method
         struct = method.args()
         codec.decode(struct, data, start + scanner.body, start + scanner.size)
-        values = struct.__dict__
-        return Request(method, name, seqid, method.oneway, tuple([values[each] for each in method.arguments]))
+        call = ServerCall(peer, served.service, method.name, header)
+        return Request(served, method.name, seqid, method.oneway, struct, call)
+
+    def run(self, request: Request) -> Any:
+        """Call the handler, through the middleware. To be run in a new, empty context."""
+        served = request.served
+        assert served is not None
+        if request.call.header is None:
+            # Nothing came, and nothing is there to be hidden.
+            request.call.enter()
+            return self._run(served, request.args)
+        with request.call.entered():
+            return self._run(served, request.args)
+
+    def _run(self, served: _Served, args: Any) -> Any:
+        if self.middleware:
+            return chained(self.middleware, served.method.name, lambda args: _call(served, args))(args)
+        return _call(served, args)
+
+    async def run_async(
+        self, request: Request, call: Callable[[Callable[..., Any], tuple[Any, ...]], Awaitable[Any]]
+    ) -> Any:
+        """:meth:`run` for an event loop.
+
+        :param call: awaits a handler, or has a thread run it.
+        """
+        served = request.served
+        assert served is not None
+
+        def innermost(args: Any) -> Awaitable[Any]:
+            return call(getattr(served.handler, served.method.name), served.method.values_of(args))
+
+        with request.call.entered():
+            if self.middleware:
+                return await chained_async(self.middleware, served.method.name, innermost)(request.args)
+            return await innermost(request.args)
 
     def answer(self, codec: Codec, request: Request, value: Any, error: BaseException | None) -> bytes:
         """The bytes that answer a request; empty: it is oneway.
@@ -63,27 +163,37 @@ class Processor:
         :param value: what the handler returned.
         :param error: what it raised instead.
         """
+        served = request.served
+        label = f"{request.call.service}.{request.name}"
         if request.oneway:
-            if error is not None and request.method is not None:
-                logger.error("%s.%s (oneway) failed", self.service.name, request.name, exc_info=error)
+            if error is not None and served is not None:
+                logger.error("%s (oneway) failed", label, exc_info=error)
             return b""
-        method = request.method
-        if method is None:
+        if served is None:
             unknown = f"{self.service.name} has no method {request.name[:200]!r}"
             return self._exception(codec, request, TApplicationException.UNKNOWN_METHOD, unknown)
         if isinstance(error, TApplicationException):
-            return codec.encode(request.name, EXCEPTION, request.seqid, error)
-        result = method.result()
+            return _encode(codec, request, EXCEPTION, error)
+        result = served.method.result()
+        extra: dict[str, str] | None = None
         if error is None:
-            if method.success:
+            if served.method.success:
                 result.success = value
+        elif isinstance(error, ThriftBizError):
+            if request.call.header is None:
+                return self._exception(codec, request, TApplicationException.INTERNAL_ERROR, str(error))
+            extra = biz_strings(error)
         elif not _declared(result, error):
-            logger.error("%s.%s failed", self.service.name, request.name, exc_info=error)
+            logger.error("%s failed", label, exc_info=error)
             return self._failure(codec, request, error)
         try:
-            return codec.encode(request.name, REPLY, request.seqid, result)
+            return _encode(codec, request, REPLY, result, extra)
+        except HeaderTooLarge as problem:
+            logger.error("what %s sends back does not fit: %s", label, problem)
+            request.call.backward = None
+            return self._failure(codec, request, problem)
         except Exception as problem:
-            logger.exception("the result of %s.%s is not of the IDL's type", self.service.name, request.name)
+            logger.exception("the result of %s is not of the IDL's type", label)
             return self._failure(codec, request, problem)
 
     def busy(self, codec: Codec, request: Request) -> bytes:
@@ -93,13 +203,43 @@ class Processor:
         return self._exception(codec, request, TApplicationException.INTERNAL_ERROR, "the server is stopping")
 
     def _failure(self, codec: Codec, request: Request, error: BaseException) -> bytes:
-        text = f"{self.service.name}.{request.name} failed"
+        text = f"{request.call.service}.{request.name} failed"
         if self._expose_errors:
             text += f": {error!r}"
         return self._exception(codec, request, TApplicationException.INTERNAL_ERROR, text)
 
     def _exception(self, codec: Codec, request: Request, kind: int, text: str) -> bytes:
-        return codec.encode(request.name, EXCEPTION, request.seqid, TApplicationException(kind, text))
+        error = TApplicationException(kind, text)
+        try:
+            return _encode(codec, request, EXCEPTION, error)
+        except HeaderTooLarge:
+            request.call.backward = None
+            return _encode(codec, request, EXCEPTION, error)
+
+
+def _call(served: _Served, args: Any) -> Any:
+    return getattr(served.handler, served.method.name)(*served.method.values_of(args))
+
+
+def _encode(
+    codec: Codec, request: Request, kind: int, struct: Any, extra: Mapping[str, str] | None = None
+) -> bytes:
+    message = codec.encode(request.name, kind, request.seqid, struct)
+    came = request.call.header
+    if came is None:
+        return message
+    header = Header(came.seqid, 0, came.protocol, came.framed, came.transforms, plain=came.plain)
+    if not came.plain:
+        header.ints = {
+            MESSAGE_TYPE: str(kind),
+            TRANSPORT_TYPE: "framed" if came.framed else "unframed",
+        }
+    header.strings = {**(request.call.backward or {}), **(extra or {})}
+    return frame_of(_THEADER if came.plain else _TTHEADER, header, message)
+
+
+_TTHEADER = Wire(framed=False, header="ttheader")
+_THEADER = Wire(framed=False, header="theader")
 
 
 def _declared(result: Any, error: BaseException) -> bool:

@@ -258,7 +258,7 @@ class ThriftServer:
             except OSError:
                 sock.close()
                 continue
-            intake = Intake(self._processor.service, self._wire, self._limits.message)
+            intake = Intake(self._processor.requests, self._wire, self._limits.message)
             deadline = monotonic() + self._limits.handshake_timeout
             peer = Peer(sock, format_address(sock.family, name), intake, deadline)
             self._watch(peer, selectors.EVENT_READ)
@@ -374,13 +374,12 @@ class ThriftServer:
 
     def _answer(self, peer: Peer, message: tuple[bytes, int]) -> bytes:
         codec = peer.intake.codec
-        request = self._processor.request(codec, *message)
+        request = self._processor.request(codec, *message, peer.intake.header, peer.name)
         value = error = None
-        if request.method is not None:
+        if request.served is not None:
             try:
-                call = getattr(self._processor.handler, request.name)
                 # What a handler leaves in context variables is not for the next request.
-                value = contextvars.copy_context().run(call, *request.args)
+                value = contextvars.Context().run(self._processor.run, request)
             except BaseException as raised:
                 error = raised
         return self._processor.answer(codec, request, value, error)

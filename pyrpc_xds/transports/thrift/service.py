@@ -60,6 +60,11 @@ class Method:
                 )
         return self.args(**values)
 
+    def values_of(self, args: Any) -> tuple[Any, ...]:
+        """What a handler is called with."""
+        values = args.__dict__
+        return tuple([values[each] for each in self.arguments])
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Service:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..base import Mesh
@@ -10,6 +10,7 @@ from .aio import AioCaller, AioThriftClient, AioThriftConnector
 from .aio_server import AioThriftServer
 from .client import Caller, ThriftClient, ThriftConnector, checked_timeout
 from .limits import Limits, PoolLimits, ServerLimits
+from .middleware import AsyncMiddleware, Middleware
 from .processor import Processor
 from .server import ThriftServer
 from .service import describe
@@ -25,6 +26,10 @@ class ThriftTransport:
     def __init__(self, mesh: Mesh) -> None:
         self._mesh = mesh
 
+    def _workload(self, given: str | None) -> str:
+        # A mesh need not know: it is only told to servers.
+        return str(getattr(self._mesh, "workload", "") or "") if given is None else given
+
     def client(
         self,
         service: Any,
@@ -38,13 +43,17 @@ class ThriftTransport:
         pool: PoolLimits | None = None,
         proto_factory: Any = None,
         trans_factory: Any = None,
+        middleware: Sequence[Middleware] = (),
+        workload: str | None = None,
     ) -> ThriftClient:
         """A client with one method per IDL method, as ``thriftpy2.rpc.make_client`` makes it. Connects when
         called.
 
         :param service: a service that thriftpy2 loaded from an IDL, such as ``greeter_thrift.Greeter``.
         :param target: ``xds:///host:port``, ``host:port`` or ``direct:///ip:port``.
-        :param framing: ``framed`` or ``buffered``.
+        :param framing: ``framed``, ``buffered``, ``ttheader`` or ``ttheader-framed`` (Kitex's, with metainfo),
+            ``theader`` or ``theader-zlib`` (Apache Thrift's). The first two have no room for attachments: those
+            route the call and go no further.
         :param protocol: ``binary`` or ``compact`` (in thriftpy2 compact is pure Python, several times slower;
             Kitex does not speak it).
         :param package: of the path ``/package.Service/Method`` that routes match; by default the IDL's
@@ -55,13 +64,23 @@ class ThriftTransport:
         :param pool: limits on connections, per endpoint.
         :param proto_factory: one of thriftpy2's, instead of ``protocol``.
         :param trans_factory: one of thriftpy2's, instead of ``framing``.
+        :param middleware: around each call, the first outermost (:mod:`.middleware`).
+        :param workload: what the calls say they come from (TTHeader); by default what the mesh knows of this
+            process.
         :raises UsageError: an argument cannot be served.
         """
         wire = wire_from(framing, protocol, proto_factory, trans_factory)
         described = describe(service, package)
         checked_timeout(timeout)
         connector = ThriftConnector(wire, limits or Limits(), pool or PoolLimits())
-        caller = Caller(described, target, self._mesh.router(target, connector), connector)
+        caller = Caller(
+            described,
+            target,
+            self._mesh.router(target, connector),
+            connector,
+            self._workload(workload),
+            middleware,
+        )
         return ThriftClient(caller, timeout)
 
     def aio_client(
@@ -77,13 +96,22 @@ class ThriftTransport:
         pool: PoolLimits | None = None,
         proto_factory: Any = None,
         trans_factory: Any = None,
+        middleware: Sequence[AsyncMiddleware] = (),
+        workload: str | None = None,
     ) -> AioThriftClient:
         """The asyncio twin of :meth:`client`, with the same arguments; its methods are awaited."""
         wire = wire_from(framing, protocol, proto_factory, trans_factory)
         described = describe(service, package)
         checked_timeout(timeout)
         connector = AioThriftConnector(wire, limits or Limits(), pool or PoolLimits())
-        caller = AioCaller(described, target, self._mesh.router(target, connector), connector)
+        caller = AioCaller(
+            described,
+            target,
+            self._mesh.router(target, connector),
+            connector,
+            self._workload(workload),
+            middleware,
+        )
         return AioThriftClient(caller, timeout)
 
     def server(
@@ -98,21 +126,26 @@ class ThriftTransport:
         workers: int = 32,
         limits: ServerLimits | None = None,
         expose_errors: bool = False,
+        middleware: Sequence[Middleware] = (),
+        services: Mapping[str, tuple[Any, object]] | None = None,
     ) -> ThriftServer:
         """A server; call ``start()`` or ``serve()``. It stops when the mesh client closes.
 
         :param handler: an object with a method per IDL method.
         :param address: ``host:port`` (port 0: any free one, see ``.address``), ``[v6]:port`` or
             ``unix:PATH``.
-        :param framing: ``framed``, ``buffered``, or ``auto``: found out from each connection's first bytes.
+        :param framing: one of :meth:`client`'s, or ``auto``: found out from each connection's first bytes.
         :param protocol: ``binary``, ``compact`` or ``auto``.
         :param labels: of this workload, such as its version.
         :param workers: handlers running at a time.
         :param expose_errors: see :class:`Processor`.
+        :param middleware: around each handler, the first outermost (:mod:`.middleware`).
+        :param services: more services for clients that multiplex (Apache Thrift's TMultiplexedProtocol): by the name
+            that they use, the service and its handler.
         :raises UsageError: an argument cannot be served.
         """
         server = ThriftServer(
-            Processor(describe(service), handler, expose_errors),
+            Processor(describe(service), handler, expose_errors, services, middleware),
             address,
             server_wire(framing, protocol),
             labels or {},
@@ -134,13 +167,15 @@ class ThriftTransport:
         workers: int = 32,
         limits: ServerLimits | None = None,
         expose_errors: bool = False,
+        middleware: Sequence[AsyncMiddleware] = (),
+        services: Mapping[str, tuple[Any, object]] | None = None,
     ) -> AioThriftServer:
         """The asyncio twin of :meth:`server`, with the same arguments; ``await`` its methods.
 
         :param handler: its coroutine methods run in the loop, others in ``workers`` threads.
         """
         server = AioThriftServer(
-            Processor(describe(service), handler, expose_errors),
+            Processor(describe(service), handler, expose_errors, services, middleware),
             address,
             server_wire(framing, protocol),
             labels or {},

@@ -7,8 +7,13 @@ from typing import Any
 
 from ..._scan import NAME_LIMIT
 from ...errors import UsageError
+from . import theader, ttheader
 from .errors import ThriftProtocolError, refused
+from .header import BINARY_ID, COMPACT_ID
 from .limits import Limits
+
+_MAGICS = {ttheader.MAGIC: "ttheader", theader.MAGIC: "theader"}
+_MAGIC_LEADS = tuple(magic[0] for magic in _MAGICS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +22,13 @@ class Wire:
     (:func:`detect`).
 
     :ivar framed: four bytes of length before each message; otherwise ("buffered") messages follow one
-        another.
+        another. In TTHeader, which has a length of its own: before each message in it.
     :ivar compact: the compact protocol; otherwise binary.
     :ivar strict: binary messages are written with a version.
     :ivar decode_response: strings are decoded; otherwise they are bytes.
     :ivar strict_decode: a string that is not UTF-8 is an error; otherwise it stays bytes.
+    :ivar header: ``ttheader`` (Kitex), ``theader`` (Apache Thrift), or empty: messages have no header.
+    :ivar zlib: what is sent is compressed (THeader).
     """
 
     framed: bool = True
@@ -29,30 +36,42 @@ class Wire:
     strict: bool = True
     decode_response: bool = True
     strict_decode: bool = False
+    header: str = ""
+    zlib: bool = False
 
     def __str__(self) -> str:
-        return f"{'framed' if self.framed else 'buffered'} {'compact' if self.compact else 'binary'}"
+        form = (self.framed, self.header, self.zlib)
+        framing = next(name for name, each in FRAMINGS.items() if each == form)
+        return f"{framing} {'compact' if self.compact else 'binary'}"
 
 
-_FRAMINGS = {"framed": True, "buffered": False}
+# By the name that users give: framed, header, zlib.
+FRAMINGS = {
+    "framed": (True, "", False),
+    "buffered": (False, "", False),
+    "ttheader": (False, "ttheader", False),
+    "ttheader-framed": (True, "ttheader", False),
+    "theader": (False, "theader", False),
+    "theader-zlib": (False, "theader", True),
+}
 _PROTOCOLS = {"binary": False, "compact": True}
 
 
 def wire_from(framing: str, protocol: str, proto_factory: Any = None, trans_factory: Any = None) -> Wire:
     """The form that names or thriftpy2's factories ask for; a factory goes before a name.
 
-    :raises UsageError: a name or a factory of another kind (THeader, JSON, SASL are not covered).
+    :raises UsageError: a name or a factory of another kind (JSON, SASL are not covered).
     """
-    if framing not in _FRAMINGS:
-        raise UsageError(f"framing={framing!r}: it is 'framed' or 'buffered'")
+    if framing not in FRAMINGS:
+        raise UsageError(f"framing={framing!r}: it is one of {', '.join(map(repr, FRAMINGS))}")
     if protocol not in _PROTOCOLS:
         raise UsageError(f"protocol={protocol!r}: it is 'binary' or 'compact'")
-    framed, compact = _FRAMINGS[framing], _PROTOCOLS[protocol]
+    (framed, header, zlib), compact = FRAMINGS[framing], _PROTOCOLS[protocol]
     if trans_factory is not None:
         name = type(trans_factory).__name__
         if "Framed" not in name and "Buffered" not in name:
             raise UsageError(f"trans_factory={name}: only framed and buffered transports are supported")
-        framed = "Framed" in name
+        framed, header, zlib = "Framed" in name, "", False
     strict, decode_response, strict_decode = True, True, False
     if proto_factory is not None:
         name = type(proto_factory).__name__
@@ -62,14 +81,14 @@ def wire_from(framing: str, protocol: str, proto_factory: Any = None, trans_fact
         strict = bool(getattr(proto_factory, "strict_write", True))
         decode_response = bool(getattr(proto_factory, "decode_response", True))
         strict_decode = bool(getattr(proto_factory, "strict_decode", False))
-    return Wire(framed, compact, strict, decode_response, strict_decode)
+    return Wire(framed, compact, strict, decode_response, strict_decode, header, zlib)
 
 
 def detect(head: bytes, limits: Limits) -> Wire | None:
     """The form of a connection from the first bytes that a client sends (Kitex's ports sniff in the same
     way).
 
-    :returns: ``None``: more bytes are needed, at most 6.
+    :returns: ``None``: more bytes are needed, at most 6, or 15 where there is a header.
     :raises ThriftProtocolError: it is none of the forms, or a frame above the limit.
     """
     if len(head) < 2:
@@ -87,10 +106,22 @@ def detect(head: bytes, limits: Limits) -> Wire | None:
     if len(head) < 4:
         return None
     size = int.from_bytes(head[:4], "big")
-    if not size or size > limits.frame:
+    if not size or size > limits.frame + limits.header:
         raise ThriftProtocolError(f"a frame of {size} bytes is announced; the limit is {limits.frame}")
     if len(head) < 5:
         return None
+    if head[4] in _MAGIC_LEADS:
+        if len(head) < 6:
+            return None
+        header = _MAGICS.get(head[4:6])
+        if header is not None:
+            if len(head) < 15:
+                return None
+            if head[14] not in (BINARY_ID, COMPACT_ID):
+                raise ThriftProtocolError(f"{header} of protocol {head[14]}: neither binary nor compact")
+            return Wire(framed=False, compact=head[14] == COMPACT_ID, header=header)
+    if size > limits.frame:
+        raise ThriftProtocolError(f"a frame of {size} bytes is announced; the limit is {limits.frame}")
     # No method name begins with these bytes: they only continue a UTF-8 sequence.
     if head[4] == 0x80:
         return Wire()

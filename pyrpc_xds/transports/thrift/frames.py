@@ -1,0 +1,158 @@
+"""Whole frames out of the bytes of one connection, and the message in a frame with a header. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from ..._scan import ScanError
+from . import theader, ttheader
+from .codec import Codec, codec_for
+from .errors import ThriftProtocolError, refused
+from .header import BINARY_ID, COMPACT_ID, Header
+from .inbox import Inbox
+from .limits import Limits
+from .wire import Wire
+
+
+class Frames:
+    """Collects bytes until a frame is whole. Memory grows with what has arrived, never with what is announced."""
+
+    __slots__ = ("_buffer", "_limit", "_piece")
+
+    def __init__(self, limits: Limits) -> None:
+        self._limit = limits.frame + limits.header
+        # Nothing is copied where each frame comes alone: it is the piece.
+        self._piece = b""
+        self._buffer = bytearray()
+
+    @property
+    def pending(self) -> bool:
+        """Whether bytes of a frame are held."""
+        return bool(self._piece or self._buffer)
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes from the peer."""
+        if self._piece:
+            self._buffer += self._piece
+            self._piece = b""
+        if self._buffer:
+            self._buffer += data
+        else:
+            self._piece = data
+
+    def next(self) -> tuple[bytes, int] | None:
+        """The next frame: the bytes, and where in them it begins (its length left out); ``None``: it is not whole.
+
+        :raises ThriftProtocolError: it announces more bytes than the limit, or none.
+        """
+        buffer: bytes | bytearray = self._piece or self._buffer
+        have = len(buffer)
+        if have < 4:
+            return None
+        size = int.from_bytes(buffer[:4], "big")
+        if not 12 <= size <= self._limit:
+            raise ThriftProtocolError(f"a frame of {size} bytes is announced; the limit is {self._limit}")
+        if have < size + 4:
+            return None
+        if self._piece:
+            if have == size + 4:
+                frame, self._piece = self._piece, b""
+                return frame, 4
+            self._buffer += self._piece
+            self._piece = b""
+        frame = bytes(self._buffer[4 : size + 4])
+        del self._buffer[: size + 4]
+        return frame, 0
+
+
+class Opener:
+    """Takes the message out of frames with headers.
+
+    :ivar codec: of the messages.
+    :ivar header: of the frame opened last.
+    """
+
+    __slots__ = ("_apache", "_limits", "_protocol", "codec", "header")
+
+    def __init__(self, wire: Wire, limits: Limits) -> None:
+        self.codec = codec_for(replace(wire, framed=False), limits)
+        self.header: Header | None = None
+        self._limits = limits
+        self._apache = wire.header == "theader"
+        self._protocol = COMPACT_ID if wire.compact else BINARY_ID
+
+    def open(self, frame: bytes, start: int, schemas: Mapping[bytes, Any] | None) -> tuple[bytes, int]:
+        """The message in a frame, which ``codec.scanner`` has passed then.
+
+        :returns: the bytes and where in them it begins.
+        :raises ThriftProtocolError: the header or the message is refused.
+        """
+        limits = self._limits
+        if self._apache:
+            header, frame, start = theader.decode(frame, start, limits)
+        else:
+            header, start = ttheader.decode(frame, start, limits)
+        if header.protocol != self._protocol:
+            raise ThriftProtocolError(f"the header says protocol {header.protocol}, not {self._protocol}")
+        if len(frame) - start > limits.frame:
+            raise ThriftProtocolError(f"a message of {len(frame) - start} bytes; the limit is {limits.frame}")
+        try:
+            self.codec.scanner.whole(frame, start, schemas)
+        except ScanError as error:
+            raise refused(error.kind, error.offset) from None
+        self.header = header
+        return frame, start
+
+
+class HeaderInbox:
+    """:class:`.inbox.Inbox` for a transport with headers."""
+
+    __slots__ = ("_frames", "_opener")
+
+    def __init__(self, wire: Wire, limits: Limits) -> None:
+        self._opener = Opener(wire, limits)
+        self._frames = Frames(limits)
+
+    @property
+    def codec(self) -> Codec:
+        """Of the messages."""
+        return self._opener.codec
+
+    @property
+    def header(self) -> Header | None:
+        """Of the message last returned."""
+        return self._opener.header
+
+    @property
+    def pending(self) -> bool:
+        """See :attr:`.inbox.Inbox.pending`."""
+        return self._frames.pending
+
+    def take(self, data: bytes, schemas: Mapping[bytes, Any] | None) -> tuple[bytes, int] | None:
+        """See :meth:`.inbox.Inbox.take`."""
+        self._frames.feed(data)
+        return self.next(schemas)
+
+    def feed(self, data: bytes) -> None:
+        """See :meth:`.inbox.Inbox.feed`."""
+        self._frames.feed(data)
+
+    def next(self, schemas: Mapping[bytes, Any] | None) -> tuple[bytes, int] | None:
+        """See :meth:`.inbox.Inbox.next`."""
+        frame = self._frames.next()
+        return None if frame is None else self._opener.open(*frame, schemas)
+
+
+def inbox_for(wire: Wire, limits: Limits) -> Inbox | HeaderInbox:
+    """An inbox, with its codec, for one connection of the given form."""
+    return HeaderInbox(wire, limits) if wire.header else Inbox(codec_for(wire, limits), limits)
+
+
+def frame_of(wire: Wire, header: Header, message: bytes) -> bytes:
+    """The bytes of one frame.
+
+    :raises HeaderTooLarge: the header does not fit.
+    """
+    return theader.encode(header, message) if wire.header == "theader" else ttheader.encode(header, message)

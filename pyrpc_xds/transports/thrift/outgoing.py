@@ -1,0 +1,84 @@
+"""The header of a client's requests: who calls whom, how long it waits, and the attachments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ...attachments import persistent_attachments
+from .call import FROM_METHOD, FROM_SERVICE, LOG, RPC_TIMEOUT, serving_call
+from .codec import CALL, ONEWAY
+from .frames import frame_of
+from .header import BINARY_ID, COMPACT_ID, OUT_OF_ORDER, Header
+from .metainfo import LOG_ID, put
+from .service import Method
+from .wire import Wire
+
+_NONE: Mapping[str, str] = {}
+
+# Kitex's numbers of int keys (pkg/transmeta).
+TRANSPORT_TYPE = 1
+TO_SERVICE = 6
+TO_METHOD = 9
+CONNECT_TIMEOUT = 17
+MESSAGE_TYPE = 22
+
+_ZLIB = (1,)
+# What Kitex keeps a timeout in: nanoseconds, 63 bits.
+_LONGEST = 2**63 // 10**6 - 1
+
+
+class Outgoing:
+    """Makes the frames of one client.
+
+    :param service: the IDL's name of it.
+    :param to: whom the calls go to: the authority of the target.
+    :param workload: whom they come from; empty: not said.
+    :param connect_timeout: seconds.
+    :param any_order: answers may come in any order.
+    """
+
+    def __init__(
+        self, wire: Wire, service: str, to: str, workload: str, connect_timeout: float, any_order: bool
+    ) -> None:
+        self._wire = wire
+        self._protocol = COMPACT_ID if wire.compact else BINARY_ID
+        self._flags = OUT_OF_ORDER if any_order else 0
+        self._apache = wire.header == "theader"
+        self._strings = {} if self._apache else {"isn": service}
+        self._ints = {
+            TRANSPORT_TYPE: "framed" if wire.framed else "unframed",
+            FROM_SERVICE: workload,
+            TO_SERVICE: to,
+            CONNECT_TIMEOUT: str(max(1, min(_LONGEST, round(connect_timeout * 1000)))),
+        }
+        if not workload:
+            del self._ints[FROM_SERVICE]
+
+    def frame(
+        self, message: bytes, method: Method, seqid: int, seconds: float, attachments: Mapping[str, str]
+    ) -> bytes:
+        """The frame of a request.
+
+        :param seconds: that the caller still waits.
+        :raises HeaderTooLarge: the attachments do not fit.
+        """
+        call = serving_call()
+        header = Header(seqid, self._flags, self._protocol, self._wire.framed)
+        header.strings = self._strings
+        if self._apache:
+            header.plain = True
+            if self._wire.zlib:
+                header.transforms = _ZLIB
+        else:
+            header.ints = ints = dict(self._ints)
+            ints[TO_METHOD] = method.name
+            ints[RPC_TIMEOUT] = str(max(1, min(_LONGEST, int(seconds * 1000))))
+            ints[MESSAGE_TYPE] = str(ONEWAY if method.oneway else CALL)
+            if call is not None:
+                ints[FROM_METHOD] = call.method
+            if log_id := attachments.get(LOG_ID):
+                ints[LOG] = log_id
+        passed_on = _NONE if call is None else call.passed_on
+        if attachments or passed_on:
+            put(header, attachments, persistent_attachments(), passed_on)
+        return frame_of(self._wire, header, message)
