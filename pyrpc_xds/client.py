@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from . import _matcher, _picker, _scan
 from ._picker import Rng
 from ._version import __version__
 from .balancing.cluster import LiveClusters
@@ -41,6 +43,8 @@ from .xds.names import Target, TargetKind, parse_target
 if TYPE_CHECKING:
     from .transports.thrift import ThriftTransport
     from .transports.triple import TripleTransport
+
+_log = logging.getLogger("pyrpc_xds")
 
 READY_TIMEOUT = 20.0
 # A call may have read the snapshot before the one that dropped its endpoint; after this many seconds none has.
@@ -75,6 +79,7 @@ class XdsClient:
         # Reseeded in a forked child, which would otherwise choose as its parent does.
         self._rng = Rng(secrets.randbits(64))
         _clients.add(self)
+        _warn_where_uncompiled()
 
     @classmethod
     def from_env(
@@ -238,6 +243,18 @@ class XdsClient:
 
 def _nothing() -> None:
     return None
+
+
+@cache
+def _warn_where_uncompiled() -> None:
+    """Once a process: the package works without a C compiler, several times slower a decision."""
+    plain = [module.__name__ for module in (_matcher, _picker, _scan) if str(module.__file__).endswith(".py")]
+    if plain:
+        _log.warning(
+            "%s run uncompiled, several times slower: install a C compiler, then 'pip install --force-reinstall "
+            "--no-binary pyrpc-xds pyrpc-xds'",
+            ", ".join(plain),
+        )
 
 
 def static_snapshot(target: Target) -> MeshSnapshot:
