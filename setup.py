@@ -109,6 +109,7 @@ def declared(source: Path) -> Extension:
 # Folders of the repository that the installed package carries along, for `pyrpc-xds demo`.
 SHIPPED = {
     "pyrpc_xds.examples": "examples",
+    "pyrpc_xds.examples.bookinfo": "examples/bookinfo",
     "pyrpc_xds.examples.greeter": "examples/greeter",
     "pyrpc_xds.idl": "idl",
 }

@@ -6,23 +6,24 @@ Plays on any control plane: give :func:`play` its xDS address and a way to apply
 from __future__ import annotations
 
 import json
-import math
-import os
-import re
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+from .. import parts
+from ..parts import P_VALUE, probability, workload
+from .report import Report
+
+__all__ = ["TUTORIAL", "Client", "Report", "Result", "play", "probability", "process", "workload"]
 
 MESH = Path(__file__).parent / "mesh"
 PROTOCOLS = ("triple", "thrift")
 V1, V2 = "v1.0.0", "v2.0.0"
 CALLS = 1000
-# A correct run fails the test of a weighted step once in a thousand.
-P_VALUE = 0.001
 SETTLE_SECONDS = 20.0
 
 
@@ -79,18 +80,23 @@ class Result:
         """Whether the shares are as expected and no call was lost."""
         return self.probability > P_VALUE and not self.failures
 
+    @property
+    def calls(self) -> int:
+        """How many calls were measured."""
+        return sum(self.seen.values())
 
-def probability(expected: Mapping[str, float], seen: Mapping[str, int]) -> float:
-    """The chi-square test's p-value for one or two versions; 0.0 where a version answered that must not."""
-    total = sum(seen.values())
-    if not total or any(version not in expected for version, count in seen.items() if count):
-        return 0.0
-    if len(expected) == 1:
-        return 1.0
-    if len(expected) != 2:
-        raise ValueError("the p-value here is for one degree of freedom")
-    statistic = sum((seen.get(v, 0) - share * total) ** 2 / (share * total) for v, share in expected.items())
-    return math.erfc(math.sqrt(statistic / 2))
+    def as_dict(self) -> dict[str, Any]:
+        """For programs."""
+        return {
+            "protocol": self.protocol,
+            "step": self.step.title,
+            "attachments": dict(self.block.attachments),
+            "expected": dict(self.block.expected),
+            "seen": dict(self.seen),
+            "probability": self.probability,
+            "failures": list(self.failures),
+            "passed": self.passed,
+        }
 
 
 class Client:
@@ -124,34 +130,14 @@ class Client:
                 return
 
 
-@contextmanager
-def process(module: str, *arguments: str, environment: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
+def process(
+    module: str, *arguments: str, environment: Mapping[str, str]
+) -> AbstractContextManager[subprocess.Popen[str]]:
     """A Python process of this example; ended with the block."""
-    command = [sys.executable, "-m", f"{__package__}.{module}", *arguments]
-    running = subprocess.Popen(
-        command, env={**os.environ, **environment}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    # The client ends with its standard input, so that its last calls are counted.
+    return parts.process(
+        f"{__package__}.{module}", *arguments, environment=environment, terminate=module == "server"
     )
-    try:
-        yield running
-    finally:
-        assert running.stdin and running.stdout
-        running.stdin.close()
-        if module == "server":
-            running.terminate()
-        try:
-            running.wait(10)
-        except subprocess.TimeoutExpired:
-            running.kill()
-            running.wait()
-        running.stdout.close()
-
-
-def workload(name: str, xds_address: str) -> dict[str, str]:
-    """The environment that Kubernetes would give the pod ``name``."""
-    # A bootstrap of the caller's own would win over ISTIOD_ADDR.
-    own = {"GRPC_XDS_BOOTSTRAP": "", "GRPC_XDS_BOOTSTRAP_CONFIG": ""}
-    pod = {"POD_NAME": name, "POD_NAMESPACE": "default", "INSTANCE_IP": "127.0.0.1"}
-    return {**own, **pod, "ISTIOD_ADDR": xds_address}
 
 
 @contextmanager
@@ -174,8 +160,7 @@ def servers(xds_address: str) -> Iterator[dict[int, int]]:
 
 def mesh_yaml(rules: str, ports: Mapping[int, int]) -> str:
     """base.yaml with the ports in use, and a file of rules."""
-    text = (MESH / "base.yaml").read_text()
-    base = re.sub(r"\b\d{4,5}\b", lambda match: str(ports.get(int(match[0]), match[0])), text)
+    base = parts.with_ports((MESH / "base.yaml").read_text(), ports)
     return f"{base}\n---\n{(MESH / rules).read_text()}"
 
 

@@ -1,11 +1,23 @@
-"""``pyrpc-xds demo``: a scenario with all its parts, in one command."""
+"""``pyrpc-xds demo``: a scenario with all its parts, in one command.
+
+A scenario is the module ``examples/NAME/scenario.py``. It has
+
+* ``play(xds_address, apply, calls=..., on_result=...)``: runs all parts, changes the rules by ``apply`` and returns
+  the results, each with ``passed``, ``calls`` (how many were measured) and ``as_dict()``;
+* ``Report(console)``: prints a result that it is called with;
+* and, if it has a page, ``serve(xds_address, apply, listen)``: a context manager that gives its URL.
+"""
 
 from __future__ import annotations
 
 import importlib
 import os
+import signal
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,105 +25,100 @@ import click
 
 from .app import app, console, json_option, print_json
 
-SCENARIOS = ("greeter",)
+SCENARIOS = ("bookinfo", "greeter")
 
 
 def scenario_module(name: str) -> Any:
-    """The scenario's module; it comes with the package."""
-    return importlib.import_module(f"pyrpc_xds.examples.{name}.scenario")
+    """The scenario's module; it comes with the package.
+
+    :raises click.ClickException: what the scenario needs is not installed.
+    """
+    try:
+        return importlib.import_module(f"pyrpc_xds.examples.{name}.scenario")
+    except ModuleNotFoundError as error:
+        if not error.name or error.name.startswith("pyrpc_xds"):
+            raise
+        raise click.ClickException(f"{error}: pip install 'pyrpc-xds[demo]'") from error
+
+
+class Mesh:
+    """The embedded control plane with a file of rules that may be changed while it runs.
+
+    :ivar address: of the control plane.
+    :ivar document: the file.
+    """
+
+    def __init__(self, address: str, document: Path) -> None:
+        self.address = address
+        self.document = document
+
+    def apply(self, text: str) -> None:
+        """Replace the file as a whole, as an editor does: the control plane never reads half of it."""
+        fresh = self.document.with_suffix(".new")
+        fresh.write_text(text)
+        os.replace(fresh, self.document)
+
+
+@contextmanager
+def embedded() -> Iterator[Mesh]:
+    """A control plane on a free port of loopback, with no rules yet."""
+    from ..controlplane import ControlPlane
+
+    with tempfile.TemporaryDirectory(prefix="pyrpc-xds-demo-") as folder:
+        document = Path(folder, "mesh.yaml")
+        document.write_text("")
+        with ControlPlane(Path(folder), "127.0.0.1:0") as plane:
+            yield Mesh(plane.address, document)
 
 
 @app.command()
 @click.argument("name", type=click.Choice(SCENARIOS), default="greeter")
 @click.option("--calls", default=1000, show_default=True, help="Calls measured for each row.")
+@click.option("--web", is_flag=True, help="Serve the scenario's page instead, until Ctrl-C.")
+@click.option(
+    "--listen",
+    default="127.0.0.1:8000",
+    show_default=True,
+    help="Of the page; a free port where it is taken.",
+)
 @json_option
-def demo(name: str, calls: int, as_json: bool) -> None:
+def demo(name: str, calls: int, web: bool, listen: str, as_json: bool) -> None:
     """Play a scenario against the embedded control plane and check every distribution."""
-    from ..controlplane import ControlPlane
-
     scenario = scenario_module(name)
+    if web and not hasattr(scenario, "serve"):
+        raise click.UsageError(f"the scenario {name} has no page")
+    # The parts are processes of their own: whoever ends this one means them too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="pyrpc-xds-demo-") as folder:
-        document = Path(folder, "mesh.yaml")
-
-        def apply(text: str) -> None:
-            # Replaced whole, as an editor does: the control plane never reads half a file.
-            fresh = document.with_suffix(".new")
-            fresh.write_text(text)
-            os.replace(fresh, document)
-
-        apply(scenario.mesh_yaml(scenario.TUTORIAL[0].rules, {}))
-        with ControlPlane(Path(folder), "127.0.0.1:0") as plane:
-            if not as_json:
-                console.print(
-                    f"control plane on [bold]{plane.address}[/], rules in [bold]{document}[/]", soft_wrap=True
-                )
-            results = scenario.play(
-                plane.address,
-                apply,
-                calls=calls,
-                on_result=(lambda result: None) if as_json else Report(),
+    with embedded() as mesh:
+        if not as_json:
+            console.print(
+                f"control plane on [bold]{mesh.address}[/], rules in [bold]{mesh.document}[/]", soft_wrap=True
             )
+        if web:
+            serve(scenario, mesh, listen, as_json)
+            return
+        on_result = (lambda result: None) if as_json else scenario.Report(console)
+        results = scenario.play(mesh.address, mesh.apply, calls=calls, on_result=on_result)
     seconds = time.monotonic() - began
     passed = all(result.passed for result in results)
     if as_json:
-        print_json(
-            {"passed": passed, "seconds": round(seconds, 1), "rows": [as_dict(result) for result in results]}
-        )
+        rows = [result.as_dict() for result in results]
+        print_json({"passed": passed, "seconds": round(seconds, 1), "rows": rows})
     else:
         verdict = "[bold green]every step as the rules say[/]" if passed else "[bold red]a step is off[/]"
-        console.print(f"{verdict} ({sum(sum(r.seen.values()) for r in results)} calls, {seconds:.1f} s)")
+        console.print(f"{verdict} ({sum(result.calls for result in results)} calls, {seconds:.1f} s)")
     raise SystemExit(0 if passed else 1)
 
 
-def as_dict(result: Any) -> dict[str, Any]:
-    """A result for programs."""
-    return {
-        "protocol": result.protocol,
-        "step": result.step.title,
-        "attachments": dict(result.block.attachments),
-        "expected": dict(result.block.expected),
-        "seen": dict(result.seen),
-        "probability": result.probability,
-        "failures": list(result.failures),
-        "passed": result.passed,
-    }
-
-
-BAR = 16
-COLORS = ("cyan", "magenta", "yellow")
-
-
-class Report:
-    """Prints each result as it comes: what was seen of what was expected, and a bar of the shares."""
-
-    def __init__(self) -> None:
-        self._step = ""
-
-    def __call__(self, result: Any) -> None:
-        """Print one row."""
-        if self._step != result.step.title:
-            self._step = result.step.title
-            console.print(f"[bold]{self._step}[/]")
-        versions = sorted(set(result.block.expected) | set(result.seen))
-        total = sum(result.seen.values())
-        shares = [(version, result.seen.get(version, 0) / total) for version in versions]
-        numbers = "  ".join(
-            f"{version.partition('.')[0]} {share:6.1%} of {result.block.expected.get(version, 0):4.0%}"
-            for version, share in shares
-        )
-        who = result.block.label if result.block.attachments else ""
-        verdict = "[green]ok[/]" if result.passed else f"[red]off[/] {'; '.join(result.failures[:1])}"
-        drawn = bar([share for _, share in shares])
-        console.print(f"  {result.protocol:7} {who:12} {drawn}  {numbers:36} {verdict}")
-
-
-def bar(shares: list[float]) -> str:
-    """Shares as a coloured bar; shades tell them apart where there is no colour."""
-    text, done, drawn = "", 0.0, 0
-    for share, color, shade in zip(shares, COLORS, "█▒░", strict=False):
-        done += share
-        width = round(done * BAR) - drawn
-        drawn += width
-        text += f"[{color}]{shade * width}[/]"
-    return text
+def serve(scenario: Any, mesh: Mesh, listen: str, as_json: bool) -> None:
+    """Serve the scenario's page until Ctrl-C."""
+    with scenario.serve(mesh.address, mesh.apply, listen) as url:
+        if as_json:
+            print_json({"url": url, "control_plane": mesh.address, "rules": str(mesh.document)})
+        else:
+            console.print(
+                f"open [bold]{url}[/] (change the rules file while it runs; Ctrl-C ends)", soft_wrap=True
+            )
+        with suppress(KeyboardInterrupt):
+            threading.Event().wait()

@@ -1,0 +1,1 @@
+"""Istio's Bookinfo over Thrift, with a lane of its own for dyed traffic."""
