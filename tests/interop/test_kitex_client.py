@@ -1,4 +1,4 @@
-"""Our Thrift clients call a real Kitex server, over the transports without a header."""
+"""Our Thrift clients call a real Kitex server, over every transport; what headers carry: test_kitex_ttheader.py."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ from tests.unit.transports.thrift.peers import wait_until
 
 pytestmark = pytest.mark.interop
 
-PAIRS = [(kind, framing) for kind in KINDS for framing in ("framed", "buffered")]
+FRAMINGS = ("framed", "buffered", "ttheader", "ttheader-framed")
+PAIRS = [(kind, framing) for kind in KINDS for framing in FRAMINGS]
+HEADERLESS = [pair for pair in PAIRS if not pair[1].startswith("ttheader")]
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +152,7 @@ def test_oneway(client: OurClient) -> None:
     assert sorted(arrived) == sorted(f"shot {number}" for number in range(20))
 
 
+@pytest.mark.parametrize("client", HEADERLESS, indirect=True, ids="-".join)
 def test_deadline_ends_the_call_and_the_late_answer_goes_to_nobody(client: OurClient) -> None:
     hurried = client.with_options(timeout=0.15)
     with pytest.raises(ThriftDeadlineExceeded):
@@ -179,8 +182,7 @@ def test_large_values(client: OurClient) -> None:
     assert client.echoBinary(blob) == blob
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("framing", ["framed", "buffered"])
+@pytest.mark.parametrize(("kind", "framing"), PAIRS)
 def test_compact_which_kitex_does_not_speak_ends_the_connection(
     kind: str, framing: str, kitex: KitexServer
 ) -> None:
@@ -215,6 +217,7 @@ def test_server_that_ends_in_mid_call_leaves_its_fate_open(
         ending.join()
 
 
+@pytest.mark.parametrize("client", HEADERLESS, indirect=True, ids="-".join)
 def test_business_status_is_lost_without_a_header(client: OurClient) -> None:
     # Kitex answers with an empty result, and Thrift has a word for that.
     with pytest.raises(TApplicationException) as error:
@@ -222,6 +225,7 @@ def test_business_status_is_lost_without_a_header(client: OurClient) -> None:
     assert error.value.type == TApplicationException.MISSING_RESULT
 
 
+@pytest.mark.parametrize("client", HEADERLESS, indirect=True, ids="-".join)
 def test_kitex_sees_no_metadata_without_a_header(client: OurClient) -> None:
     seen: Any = client.with_options(attachments={"user": "admin"}).seen()
     assert (seen.transients, seen.persistents, seen.ints, seen.strings) == ({}, {}, {}, {})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import struct
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,14 +12,25 @@ from thriftpy2.protocol import TBinaryProtocolFactory
 from thriftpy2.utils import deserialize
 
 from tests.interop.peers import echo
-from tests.interop.peers.echo import ECHOES, args_class, exact, exact_result, idl, result_class, to_binary
+from tests.interop.peers.echo import ECHOES, args_class, exact, exact_result, idl, result_class
 from tests.interop.peers.kitex import TRANSPORTS, KitexCall, KitexServer, kitex_calls, skip_reason
-from tests.interop.peers.ttheader_bytes import Frame, pack, unpack
+from tests.interop.peers.ttheader_bytes import (
+    CALL,
+    EXCEPTION,
+    REPLY,
+    Frame,
+    connected,
+    exchange,
+    framed,
+    message,
+    pack,
+    parts,
+    receive,
+    unpack,
+)
 from tests.unit.transports.thrift.peers import listening
 
 pytestmark = pytest.mark.interop
-
-CALL, REPLY, EXCEPTION = 1, 2, 3
 
 
 @pytest.fixture(scope="module")
@@ -31,42 +41,9 @@ def kitex() -> Iterator[KitexServer]:
         yield server
 
 
-def message(method: str, kind: int, seqid: int, value: Any) -> bytes:
-    """A strict binary message, without a frame."""
-    name = method.encode()
-    head = struct.pack(">HBBI", 0x8001, 0, kind, len(name)) + name + struct.pack(">I", seqid)
-    return head + to_binary(value)
-
-
-def parts(data: bytes) -> tuple[str, int, int, bytes]:
-    """The name, kind, sequence id and struct of a strict binary message."""
-    version, _, kind, size = struct.unpack_from(">HBBI", data)
-    assert version == 0x8001, data[:8]
-    (seqid,) = struct.unpack_from(">I", data, 8 + size)
-    return data[8 : 8 + size].decode(), kind, seqid, data[12 + size :]
-
-
 def read(value: Any, data: bytes) -> Any:
     """Fill a struct from the binary protocol."""
     return deserialize(value, data, proto_factory=TBinaryProtocolFactory())
-
-
-def framed(data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + data
-
-
-def receive(sock: socket.socket) -> bytes:
-    """One frame with its length."""
-    head = sock.recv(4, socket.MSG_WAITALL)
-    return head + sock.recv(int.from_bytes(head, "big"), socket.MSG_WAITALL) if len(head) == 4 else b""
-
-
-def exchange(address: str, frame: Frame) -> Frame:
-    """Send a frame by hand and read the answer."""
-    host, _, port = address.rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=10) as sock:
-        sock.sendall(pack(frame))
-        return unpack(receive(sock))
 
 
 def test_frame_by_hand_and_back() -> None:
@@ -176,21 +153,18 @@ def test_server_without_its_meta_handler_sends_neither_int_keys_nor_business_sta
 
 
 def test_server_that_multiplexes_answers_out_of_order(kitex: KitexServer) -> None:
-    with KitexServer(mux=True) as mux:
-        host, _, port = mux.address.rpartition(":")
-        with socket.create_connection((host, int(port)), timeout=10) as sock:
-            for seqid, wait in ((1, 400), (2, 0)):
-                request = message("sleep", CALL, seqid, args_class("sleep")(milliseconds=wait))
-                sock.sendall(pack(Frame(request, seqid)))
-            assert [unpack(receive(sock)).seqid for _ in range(2)] == [2, 1]
+    with KitexServer(mux=True) as mux, connected(mux.address) as sock:
+        for seqid, wait in ((1, 400), (2, 0)):
+            request = message("sleep", CALL, seqid, args_class("sleep")(milliseconds=wait))
+            sock.sendall(pack(Frame(request, seqid)))
+        assert [unpack(receive(sock)).seqid for _ in range(2)] == [2, 1]
 
 
 @pytest.mark.parametrize("protocol", [2, 3], ids=["compact", "compact V2"])
 def test_server_closes_on_compact(kitex: KitexServer, protocol: int) -> None:
     payload = b"\x82\x21\x01\x04seen\0"
-    host, _, port = kitex.address.rpartition(":")
     for data in (pack(Frame(payload, protocol=protocol)), framed(payload), payload + bytes(8)):
-        with socket.create_connection((host, int(port)), timeout=10) as sock:
+        with connected(kitex.address) as sock:
             sock.sendall(data)
             assert sock.recv(1) == b""
 

@@ -1,4 +1,4 @@
-"""A real Kitex client calls our Thrift servers, over the transports without a header."""
+"""A real Kitex client calls our Thrift servers, over every transport; what headers carry: test_kitex_ttheader.py."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from thriftpy2.thrift import TApplicationException
 
 from tests.interop.peers import echo
 from tests.interop.peers.echo import ECHOES, EchoHandler, args_class, base, exact, exact_result, idl
-from tests.interop.peers.kitex import KitexCall, KitexOutcome, kitex_calls, skip_reason
+from tests.interop.peers.kitex import TRANSPORTS, KitexCall, KitexOutcome, kitex_calls, skip_reason
 from tests.interop.peers.ours import KINDS, our_server
 from tests.unit.transports.thrift.peers import wait_until
 
 pytestmark = pytest.mark.interop
 
-PAIRS = [(kind, transport) for kind in KINDS for transport in ("Framed", "PurePayload")]
+# Multiplexed: Kitex's client that has many calls on one connection.
+PAIRS = [(kind, transport) for kind in KINDS for transport in (*TRANSPORTS, "multiplexed")]
 
 
 class Caller:
@@ -27,6 +28,8 @@ class Caller:
     def __init__(self, address: str, transport: str) -> None:
         self.address = address
         self.options: dict[str, Any] = {"transport": transport}
+        if transport == "multiplexed":
+            self.options = {"transport": "TTHeader", "mux": True}
 
     def call(self, method: str, *arguments: Any, **options: Any) -> KitexCall:
         """One method, once for each struct of arguments."""

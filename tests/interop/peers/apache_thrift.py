@@ -33,7 +33,7 @@ from thriftpy2.thrift import TType
 from tests.interop.peers.echo import Type, args_class, fields, idl, inner, result_class
 from tests.unit.transports.thrift.peers import listening
 
-TRANSPORTS = ("framed", "buffered", "theader")
+TRANSPORTS = ("framed", "buffered", "theader", "theader-zlib")
 PROTOCOLS = ("binary", "compact")
 
 
@@ -130,9 +130,12 @@ def _convert(kind: Type, value: Any, construct: Callable[[Any, dict[str, Any]], 
 
 def _protocol(transport: str, protocol: str, accelerated: bool, strict: bool, sock: TSocket) -> Any:
     """The library's protocol over its transport over a socket."""
-    if transport == "theader":
+    if transport.startswith("theader"):
         number = {"binary": THeaderSubprotocolID.BINARY, "compact": THeaderSubprotocolID.COMPACT}[protocol]
-        return THeaderProtocolFactory((THeaderClientType.HEADERS,), number).getProtocol(sock)
+        made = THeaderProtocolFactory((THeaderClientType.HEADERS,), number).getProtocol(sock)
+        if transport == "theader-zlib":
+            made.add_transform(THeaderTransformID.ZLIB)
+        return made
     framing = TFramedTransportFactory() if transport == "framed" else TBufferedTransportFactory()
     factories: dict[tuple[str, bool], Any] = {
         ("binary", False): TBinaryProtocolFactory(strictRead=strict, strictWrite=strict),
@@ -146,12 +149,11 @@ def _protocol(transport: str, protocol: str, accelerated: bool, strict: bool, so
 class ApacheClient:
     """A client with the methods of the service, over one connection.
 
-    :param transport: framed, buffered or theader.
+    :param transport: framed, buffered, theader, or theader-zlib: what is sent is compressed.
     :param protocol: binary or compact.
     :param accelerated: the library's C code; THeader always has it.
     :param strict: binary messages with a version.
     :param multiplexed: the name of the service on a server of several.
-    :param zlib: compress what is sent (theader).
     :ivar headers: sent with each call (theader).
     :ivar received: the headers of the last answer (theader).
     """
@@ -165,7 +167,6 @@ class ApacheClient:
         accelerated: bool = True,
         strict: bool = True,
         multiplexed: str | None = None,
-        zlib: bool = False,
         timeout: float = 5.0,
     ) -> None:
         host, _, port = address.rpartition(":")
@@ -173,9 +174,7 @@ class ApacheClient:
         self._sock.setTimeout(timeout * 1000)
         self._sock.open()
         self._in = self._out = _protocol(transport, protocol, accelerated, strict, self._sock)
-        self._theader = transport == "theader"
-        if zlib:
-            self._in.add_transform(THeaderTransformID.ZLIB)
+        self._theader = transport.startswith("theader")
         if multiplexed is not None:
             self._out = TMultiplexedProtocol(self._in, multiplexed)
         self._seqid = 0
@@ -209,7 +208,7 @@ class ApacheClient:
         if answer.oneway:
             return None
         name, kind, seqid = self._in.readMessageBegin()
-        assert (name, seqid) == (method, self._seqid), (name, seqid)
+        assert seqid == self._seqid, (seqid, self._seqid)
         if self._theader:
             self.received = {key.decode(): value.decode() for key, value in self._in.get_headers().items()}
         if kind == TMessageType.EXCEPTION:
@@ -217,7 +216,7 @@ class ApacheClient:
             error.read(self._in)
             self._in.readMessageEnd()
             raise error
-        assert kind == TMessageType.REPLY, kind
+        assert (kind, name) == (TMessageType.REPLY, method), (kind, name)
         result = apache_class(answer)()
         result.read(self._in)
         self._in.readMessageEnd()

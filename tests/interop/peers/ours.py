@@ -7,6 +7,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any
 
 from pyrpc_xds.transports.thrift import ThriftTransport
@@ -34,7 +35,8 @@ class OurClient:
             return await method(*args, **kwargs)
 
         runner = self._runner
-        return lambda *args, **kwargs: runner.run(call(*args, **kwargs))
+        # Of its own, a runner has the context in which it was made.
+        return lambda *args, **kwargs: runner.run(call(*args, **kwargs), context=copy_context())
 
     def with_options(self, **options: Any) -> OurClient:
         """A view with other options, of the same kind."""

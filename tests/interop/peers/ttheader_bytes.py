@@ -6,12 +6,17 @@ the header in words, protocol id, transforms, info blocks, padding, payload.
 
 from __future__ import annotations
 
+import socket
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
+
+from tests.interop.peers.echo import to_binary
 
 MAGIC = 0x1000
 STRINGS, INTS, ACL_TOKEN = 0x01, 0x10, 0x11
+CALL, REPLY, EXCEPTION = 1, 2, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,3 +102,42 @@ def unpack(data: bytes) -> Frame:
         else:
             assert block == 0, f"info block {block}"
     return Frame(data[end:], seqid, flags, protocol, ints, strings, token)
+
+
+def message(method: str, kind: int, seqid: int, value: Any) -> bytes:
+    """A strict binary message, without a frame."""
+    name = method.encode()
+    head = struct.pack(">HBBI", 0x8001, 0, kind, len(name)) + name + struct.pack(">I", seqid)
+    return head + to_binary(value)
+
+
+def parts(data: bytes) -> tuple[str, int, int, bytes]:
+    """The name, kind, sequence id and struct of a strict binary message."""
+    version, _, kind, size = struct.unpack_from(">HBBI", data)
+    assert version == 0x8001, data[:8]
+    (seqid,) = struct.unpack_from(">I", data, 8 + size)
+    return data[8 : 8 + size].decode(), kind, seqid, data[12 + size :]
+
+
+def framed(data: bytes) -> bytes:
+    """With four bytes of length before it."""
+    return struct.pack(">I", len(data)) + data
+
+
+def receive(sock: socket.socket) -> bytes:
+    """One frame with its length."""
+    head = sock.recv(4, socket.MSG_WAITALL)
+    return head + sock.recv(int.from_bytes(head, "big"), socket.MSG_WAITALL) if len(head) == 4 else b""
+
+
+def connected(address: str) -> socket.socket:
+    """A socket to close."""
+    host, _, port = address.rpartition(":")
+    return socket.create_connection((host, int(port)), timeout=10)
+
+
+def exchange(address: str, frame: Frame) -> Frame:
+    """Send a frame by hand and read the answer."""
+    with connected(address) as sock:
+        sock.sendall(pack(frame))
+        return unpack(receive(sock))
