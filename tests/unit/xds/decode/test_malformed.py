@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from envoy.extensions.filters.network.thrift_proxy.v3 import thrift_proxy_pb2
+from envoy.extensions.transport_sockets.tls.v3 import tls_pb2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,7 +15,19 @@ from pyrpc_xds.bootstrap import Node
 from pyrpc_xds.errors import ResourceInvalid, StreamError
 from pyrpc_xds.xds.decode.envelope import DiscoveryResponse, RawResource, decode_response
 from pyrpc_xds.xds.session import Session
-from pyrpc_xds.xds.types import CDS, EDS, LDS, RDS, ResourceType
+from pyrpc_xds.xds.types import (
+    CDS,
+    EDS,
+    LDS,
+    NDS,
+    RDS,
+    SIDECAR_CDS,
+    SIDECAR_EDS,
+    SIDECAR_LDS,
+    SIDECAR_TYPES,
+    TYPES,
+    ResourceType,
+)
 from tests.unit.xds.build import (
     assignment,
     cluster,
@@ -23,6 +38,8 @@ from tests.unit.xds.build import (
     route,
     route_config,
 )
+from tests.unit.xds.decode.test_proxy_listener import chain, tcp
+from tests.unit.xds.decode.test_proxy_listener import listener as proxy_listener
 from tests.unit.xds.test_session import Watcher
 
 GOOD: dict[ResourceType, list[bytes]] = {
@@ -62,7 +79,34 @@ GOOD: dict[ResourceType, list[bytes]] = {
         )
     ],
 }
-KINDS = st.sampled_from([LDS, RDS, CDS, EDS])
+
+
+def of_a_sidecar() -> dict[ResourceType, list[bytes]]:
+    proxy = thrift_proxy_pb2.ThriftProxy(thrift_filters=[{"name": "envoy.filters.thrift.router"}])
+    weighted = {"clusters": [{"name": "a", "weight": {"value": 3}}, {"name": "b", "weight": {"value": 7}}]}
+    proxy.route_config.routes.add(match={"method_name": "M", "invert": True}, route={"cluster": "c"})
+    proxy.route_config.routes.add(match={"service_name": ""}, route={"weighted_clusters": weighted})
+    prefix = {"address_prefix": "10.0.0.0", "prefix_len": {"value": 8}}
+    listeners = [
+        proxy_listener(chain(hcm(), application_protocols=["h2c"]), default=chain(tcp())),
+        proxy_listener(chain(proxy), chain(tcp(), prefix_ranges=[prefix])),
+    ]
+    secured = cluster("t")
+    match = secured.transport_socket_matches.add(name="tlsMode-istio")
+    match.match.update({"tlsMode": "istio"})
+    match.transport_socket.typed_config.Pack(tls_pb2.UpstreamTlsContext())
+    endpoint = lb_endpoint()
+    endpoint.metadata.filter_metadata["envoy.transport_socket_match"].update({"tlsMode": "istio"})
+    return {
+        SIDECAR_LDS: [message.SerializeToString() for message in listeners],
+        SIDECAR_CDS: [*GOOD[CDS], secured.SerializeToString()],
+        SIDECAR_EDS: [*GOOD[EDS], assignment("t", [locality([endpoint])]).SerializeToString()],
+        NDS: [b"\n\x0f\n\x01h\x12\n\n\x0810.0.0.1", b""],
+    }
+
+
+GOOD.update(of_a_sidecar())
+KINDS = st.sampled_from(list(GOOD))
 
 
 @st.composite
@@ -111,7 +155,7 @@ def test_random_bytes_are_decoded_or_refused(kind: ResourceType, raw: bytes) -> 
     check(kind, raw)
 
 
-@pytest.mark.parametrize("kind", [LDS, RDS, CDS, EDS], ids=str)
+@pytest.mark.parametrize("kind", GOOD, ids=lambda kind: f"{kind}-{kind.wildcard_name is not None}")
 def test_every_truncation_of_a_good_resource_is_decoded_or_refused(kind: ResourceType) -> None:
     for raw in GOOD[kind]:
         for length in range(len(raw)):
@@ -119,11 +163,11 @@ def test_every_truncation_of_a_good_resource_is_decoded_or_refused(kind: Resourc
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(mutated(), max_size=4))
+@given(st.sampled_from([TYPES, SIDECAR_TYPES]), st.lists(mutated(), max_size=4))
 def test_session_answers_a_response_of_mutated_resources_once(
-    cases: list[tuple[ResourceType, bytes]],
+    types: Mapping[str, ResourceType], cases: list[tuple[ResourceType, bytes]]
 ) -> None:
-    session = Session(Node("a~b~c~d"))
+    session = Session(Node("a~b~c~d"), types=types)
     watcher: Any = Watcher()
     session.subscribe(CDS, "c", watcher)
     session.opened(0.0)
@@ -150,7 +194,7 @@ def test_deeply_nested_bytes_are_refused() -> None:
     raw = b""
     for _ in range(300):
         raw = b"\x12" + varint(len(raw)) + raw
-    for kind in (LDS, RDS, CDS, EDS):
+    for kind in GOOD:
         check(kind, raw)
 
 
