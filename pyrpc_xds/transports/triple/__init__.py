@@ -7,6 +7,7 @@ from .connection import TripleConnector
 from .errors import (
     ChannelClosed,
     PortNotBound,
+    TripleBusinessError,
     TripleCancelled,
     TripleDeadlineExceeded,
     TripleError,
@@ -23,6 +24,7 @@ __all__ = [
     "AioTripleServer",
     "ChannelClosed",
     "PortNotBound",
+    "TripleBusinessError",
     "TripleCancelled",
     "TripleChannel",
     "TripleConnector",

@@ -22,6 +22,7 @@ from ...errors import CallError, DeadlineExceeded, PyrpcXdsError, Unavailable
 from ...resilience.deadline import shorter
 from . import aio_pending as pending
 from .aio_interceptors import checked, intercepted, interceptors_of
+from .business import AIO
 from .connection import AioConnection, Connection, Drained, members
 from .errors import ChannelClosed, translated
 from .metadata import Metadata, Pairs, outgoing
@@ -254,12 +255,14 @@ class AioTripleChannel(grpc.aio.Channel):
                     if connection.failing:
                         connection.failing = False
                         endpoint.succeeded()
-                    call = channel.call(method.key)(
-                        requests,
-                        timeout=shorter(destination, timeout),
-                        metadata=metadata,
-                        credentials=credentials,
-                        compression=compression,
+                    call = AIO[method.key[0]](
+                        channel.call(method.key)(
+                            requests,
+                            timeout=shorter(destination, timeout),
+                            metadata=metadata,
+                            credentials=credentials,
+                            compression=compression,
+                        )
                     )
                     self._running.add(call)
                     return call
@@ -274,12 +277,14 @@ class AioTripleChannel(grpc.aio.Channel):
                 channel: AioConnection = connection.on_loop(asyncio.get_running_loop())
             except Drained:
                 continue
-            return channel.call(start.method.key)(
-                requests,
-                timeout=seconds,
-                metadata=start.metadata,
-                credentials=credentials,
-                compression=compression,
+            return AIO[start.method.key[0]](
+                channel.call(start.method.key)(
+                    requests,
+                    timeout=seconds,
+                    metadata=start.metadata,
+                    credentials=credentials,
+                    compression=compression,
+                )
             )
 
     def _later(self, method: Method, begin: Coroutine[Any, Any, Any], timeout: float | None) -> Any:

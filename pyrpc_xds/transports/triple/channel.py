@@ -18,6 +18,7 @@ import grpc
 from ...attachments import current_attachments, persistent_attachments
 from ...errors import CallError, Unavailable
 from ...resilience.deadline import shorter
+from .business import BusinessAware, surfaced
 from .connection import READY, Connection, members
 from .connectivity import Connectivity
 from .errors import ChannelClosed, TripleError, translated
@@ -254,7 +255,10 @@ class UnaryUnary(_MultiCallable, grpc.UnaryUnaryMultiCallable):  # type: ignore[
         call, timeout, metadata = self._channel._begin_blocking(
             self._method, timeout, metadata, wait_for_ready
         )
-        return call(request, timeout, metadata, credentials, None, compression)
+        try:
+            return call(request, timeout, metadata, credentials, None, compression)
+        except grpc.RpcError as error:
+            raise surfaced(error) from None
 
     def with_call(
         self,
@@ -269,7 +273,10 @@ class UnaryUnary(_MultiCallable, grpc.UnaryUnaryMultiCallable):  # type: ignore[
         call, timeout, metadata = self._channel._begin_blocking(
             self._method, timeout, metadata, wait_for_ready
         )
-        return call.with_call(request, timeout, metadata, credentials, None, compression)
+        try:
+            return call.with_call(request, timeout, metadata, credentials, None, compression)
+        except grpc.RpcError as error:
+            raise surfaced(error) from None
 
     def future(
         self,
@@ -284,7 +291,7 @@ class UnaryUnary(_MultiCallable, grpc.UnaryUnaryMultiCallable):  # type: ignore[
 
         def make(ready: _Ready) -> Any:
             call, seconds, sent = ready
-            return call.future(request, seconds, sent, credentials, None, compression)
+            return BusinessAware(call.future(request, seconds, sent, credentials, None, compression))
 
         return self._channel._begin_later(self._method, timeout, metadata, wait_for_ready, make)
 
@@ -307,7 +314,7 @@ class UnaryStream(_MultiCallable, grpc.UnaryStreamMultiCallable):  # type: ignor
 
         def make(ready: _Ready) -> Any:
             call, seconds, sent = ready
-            return call(request, seconds, sent, credentials, None, compression)
+            return BusinessAware(call(request, seconds, sent, credentials, None, compression))
 
         return self._channel._begin_later(self._method, timeout, metadata, wait_for_ready, make)
 
@@ -330,7 +337,10 @@ class StreamUnary(_MultiCallable, grpc.StreamUnaryMultiCallable):  # type: ignor
         call, timeout, metadata = self._channel._begin_blocking(
             self._method, timeout, metadata, wait_for_ready
         )
-        return call(request_iterator, timeout, metadata, credentials, None, compression)
+        try:
+            return call(request_iterator, timeout, metadata, credentials, None, compression)
+        except grpc.RpcError as error:
+            raise surfaced(error) from None
 
     def with_call(
         self,
@@ -345,7 +355,10 @@ class StreamUnary(_MultiCallable, grpc.StreamUnaryMultiCallable):  # type: ignor
         call, timeout, metadata = self._channel._begin_blocking(
             self._method, timeout, metadata, wait_for_ready
         )
-        return call.with_call(request_iterator, timeout, metadata, credentials, None, compression)
+        try:
+            return call.with_call(request_iterator, timeout, metadata, credentials, None, compression)
+        except grpc.RpcError as error:
+            raise surfaced(error) from None
 
     def future(
         self,
@@ -360,7 +373,7 @@ class StreamUnary(_MultiCallable, grpc.StreamUnaryMultiCallable):  # type: ignor
 
         def make(ready: _Ready) -> Any:
             call, seconds, sent = ready
-            return call.future(request_iterator, seconds, sent, credentials, None, compression)
+            return BusinessAware(call.future(request_iterator, seconds, sent, credentials, None, compression))
 
         return self._channel._begin_later(self._method, timeout, metadata, wait_for_ready, make)
 
@@ -383,6 +396,6 @@ class StreamStream(_MultiCallable, grpc.StreamStreamMultiCallable):  # type: ign
 
         def make(ready: _Ready) -> Any:
             call, seconds, sent = ready
-            return call(request_iterator, seconds, sent, credentials, None, compression)
+            return BusinessAware(call(request_iterator, seconds, sent, credentials, None, compression))
 
         return self._channel._begin_later(self._method, timeout, metadata, wait_for_ready, make)

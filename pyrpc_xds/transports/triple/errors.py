@@ -1,7 +1,8 @@
-"""Errors of calls that never reached a server, in the shapes that gRPC programs catch.
+"""Errors of calls that never reached a server, and business errors, in the shapes that gRPC programs catch.
 
-A call that grpcio has begun fails with grpcio's own exceptions. Before that (no configuration, no route, no
-endpoint that can be reached, deadline) it fails with one of these: a :class:`pyrpc_xds.errors.CallError`, a
+A call that grpcio has begun fails with grpcio's own exceptions, but for business errors, which grpcio does not
+know. Before that (no configuration, no route, no endpoint that can be reached, deadline) it fails with one of
+these: a :class:`pyrpc_xds.errors.CallError`, a
 :class:`grpc.RpcError` with the methods of :class:`grpc.Call`, and a :class:`grpc.aio.AioRpcError`, so every
 ``except`` clause that a gRPC program has, sync or asyncio, catches it.
 """
@@ -13,7 +14,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from ...errors import CallError, Code, ConfigError, DeadlineExceeded, Unavailable, UsageError
+from ...errors import BusinessError, CallError, Code, ConfigError, DeadlineExceeded, Unavailable, UsageError
 
 _STATUS = {status.value[0]: status for status in grpc.StatusCode}
 
@@ -127,6 +128,32 @@ class TripleCancelled(TripleError):
     """The caller cancelled before an endpoint could take the call."""
 
     code: Any = _CallableCode(Code.CANCELLED)
+
+
+class TripleBusinessError(TripleError, BusinessError):
+    """The service refused with a code of its own (dubbo-go: 17, for any ordinary error of a handler).
+
+    Its gRPC code is UNKNOWN, as grpcio has it. Metadata and details are those of the call.
+
+    :param code: kept as ``business_code``.
+    :param message: of the service; kept as ``message``.
+    :param error: grpcio's error for it.
+    """
+
+    def __init__(self, code: int, message: str, error: Any = None) -> None:
+        TripleError.__init__(self, message)
+        self.business_code = code
+        self.message = message
+        if error is not None:
+            self._initial_metadata = error.initial_metadata()
+            self._trailing_metadata = error.trailing_metadata()
+            self._debug_error_string = error.debug_error_string()
+
+    def __str__(self) -> str:
+        return f"business error {self.business_code}: {self.message}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.business_code, self.message)
 
 
 class ChannelClosed(UsageError, ValueError):

@@ -26,9 +26,11 @@ from ...errors import BusinessError, UsageError
 from . import response_attachments, status, timeouts
 from .metadata import incoming
 
-# Of the call that is being served: the moment at which Dubbo's timeout ends (clock time; None: it gave none),
-# the context of the handler, and the trailers that :func:`set_response_attachments` gave it.
-_until: contextvars.ContextVar[float | None] = contextvars.ContextVar("pyrpc_xds_triple_until", default=None)
+# What grpcio's sync contexts say is left where there is no deadline, in seconds, is far beyond this.
+_NO_DEADLINE = 1e9
+# Of the call that is being served: when it arrived (clock time), the handler's context, and the trailers that
+# :func:`set_response_attachments` gave it.
+_arrival: contextvars.ContextVar[float] = contextvars.ContextVar("pyrpc_xds_triple_arrival")
 _call: contextvars.ContextVar[Any] = contextvars.ContextVar("pyrpc_xds_triple_call", default=None)
 _set: contextvars.ContextVar[tuple[Any, ...]] = contextvars.ContextVar(
     "pyrpc_xds_triple_trailers", default=()
@@ -78,20 +80,20 @@ def _trailers(context: Any) -> Any:
 
 def _arrived(metadata: Any) -> None:
     served(*incoming(metadata))
-    seconds = timeouts.of(metadata)
-    # Reset in any case: the tasks of grpc.aio begin with the context of whoever started the server.
-    _until.set(None if seconds is None else time.monotonic() + seconds)
+    _arrival.set(time.monotonic())
+    # Reset: the tasks of grpc.aio begin with the context of whoever started the server.
     _call.set(None)
     _set.set(())
 
 
 def _enter(context: Any) -> Any:
     """The context as the handler gets it."""
-    until = _until.get()
-    if until is not None:
-        left = context.time_remaining()
-        if left is None or until - time.monotonic() < left:
-            context = _Sooner(context, until)
+    left = context.time_remaining()
+    if left is not None and left > _NO_DEADLINE:
+        left = None
+    seconds = timeouts.of(context.invocation_metadata(), left)
+    if seconds is not None:
+        context = _Sooner(context, _arrival.get() + seconds)
     _call.set(context)
     return context
 
@@ -117,19 +119,17 @@ for _interface in _INTERFACES:
     _interface.register(_Sooner)
 
 
-def _refusal(context: Any, error: BusinessError) -> tuple[grpc.StatusCode, str, tuple[Any, ...]]:
+def _end(context: Any, error: BusinessError) -> None:
+    """End a stream. Not by aborting: grpc.aio then waits for ever for a generator that runs on a thread."""
     detail = (status.TRAILER, status.encode(error.business_code, error.message))
-    return grpc.StatusCode.UNKNOWN, error.message, (*_trailers(context), detail)
+    context.set_trailing_metadata((*_trailers(context), detail))
+    context.set_code(grpc.StatusCode.UNKNOWN)
+    context.set_details(error.message)
 
 
-def _refuse(context: Any, error: BusinessError) -> None:
-    code, message, trailers = _refusal(context, error)
-    context.set_trailing_metadata(trailers)
-    context.abort(code, message)
-
-
-async def _refuse_async(context: Any, error: BusinessError) -> None:
-    await context.abort(*_refusal(context, error))
+def _abort(context: Any, error: BusinessError) -> Any:
+    _end(context, error)
+    return context.abort(grpc.StatusCode.UNKNOWN, error.message)
 
 
 _Behavior = Callable[..., Any]
@@ -141,7 +141,7 @@ def _unary(behavior: _Behavior) -> _Behavior:
         try:
             return behavior(request, context)
         except BusinessError as error:
-            return _refuse(context, error)
+            return _abort(context, error)
 
     return call
 
@@ -152,7 +152,7 @@ def _stream(behavior: _Behavior) -> _Behavior:
         try:
             yield from behavior(request, context)
         except BusinessError as error:
-            _refuse(context, error)
+            _end(context, error)
 
     return call
 
@@ -163,7 +163,7 @@ def _coroutine(behavior: _Behavior) -> _Behavior:
         try:
             return await behavior(request, context)
         except BusinessError as error:
-            await _refuse_async(context, error)
+            return await _abort(context, error)
 
     return call
 
@@ -176,7 +176,7 @@ def _async_generator(behavior: _Behavior) -> _Behavior:
                 async for response in responses:
                     yield response
         except BusinessError as error:
-            await _refuse_async(context, error)
+            _end(context, error)
 
     return call
 

@@ -16,22 +16,27 @@ _DURATION = re.compile(rf"(?:{_PART.pattern}){{1,6}}\Z")
 _MILLISECONDS = re.compile(r"[0-9]{1,12}\Z")
 
 
-def of(metadata: Iterable[tuple[str, str | bytes]] | None) -> float | None:
-    """The shortest of Dubbo's timeouts in seconds; ``None``: there is none.
+def of(metadata: Iterable[tuple[str, str | bytes]] | None, left: float | None) -> float | None:
+    """The seconds that Dubbo's headers leave a call, where that is less than ``left``; ``None``: it is not.
+
+    Dubbo Java's counts beside grpc-timeout. dubbo-go's counts where there is none: it is the reference's default,
+    sent even when the call has a deadline of its own, later or sooner, which grpc-timeout then tells (3.3.0).
 
     Values that are no durations are attachments of those names, and none of ours. Nor is 0, which means no limit
     in Dubbo.
+
+    :param left: seconds that grpc-timeout leaves; ``None``: there is none.
     """
-    shortest: float | None = None
+    shortest = left
     for name, value in metadata or ():
         seconds = None
-        if name == DUBBO_GO:
+        if name == DUBBO_GO and left is None:
             seconds = duration(value)
         elif name == DUBBO_JAVA and isinstance(value, str) and _MILLISECONDS.match(value):
             seconds = int(value) / 1000
         if seconds and (shortest is None or seconds < shortest):
             shortest = seconds
-    return shortest
+    return None if shortest == left else shortest
 
 
 def duration(text: str | bytes) -> float | None:

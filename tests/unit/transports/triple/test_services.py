@@ -77,7 +77,7 @@ class Calling:
         self.address = address
         stack.callback(self.mesh.close)
 
-    async def say(self, metadata: Any = None, timeout: float = 10.0, **selected: str) -> Any:
+    async def say(self, metadata: Any = None, timeout: float | None = 10.0, **selected: str) -> Any:
         with TripleTransport(self.mesh).channel("xds:///greeter:80", **selected) as channel:
             stub = self._pb_grpc.GreeterStub(channel)
             return await asyncio.to_thread(
@@ -156,19 +156,35 @@ def test_version_that_cannot_travel_is_refused() -> None:
         TripleTransport(FakeMesh("127.0.0.1:1")).channel("xds:///greeter:80", version="1\n0")
 
 
+async def test_timeout_of_dubbo_java_is_what_remains(start: Any) -> None:
+    calling = await start(("plain", None, None))
+    assert int((await calling.say([("tri-service-timeout", "2000")])).name) <= 2
+    assert 5 < int((await calling.say([("tri-service-timeout", "60000")])).name) <= 10
+
+
+async def test_timeout_of_dubbo_go_is_what_remains_where_the_call_has_no_deadline(start: Any) -> None:
+    calling = await start(("plain", None, None))
+    assert 1 <= int((await calling.say([("timeout", "3s")], timeout=None)).name) <= 3
+    assert 5 < int((await calling.say([("timeout", "3s")])).name) <= 10
+
+
 @pytest.mark.parametrize(
-    ("header", "seconds"),
+    ("pairs", "left", "seconds"),
     [
-        (("timeout", "3s"), 3),
-        (("tri-service-timeout", "2000"), 2),
-        (("timeout", "1m30s"), 10),  # grpc-timeout is shorter
-        (("timeout", "not a duration"), 10),
-        (("timeout", "0s"), 10),
+        ((("tri-service-timeout", "2000"),), 10.0, 2.0),
+        ((("tri-service-timeout", "2000"),), 1.0, None),
+        ((("tri-service-timeout", "2000"),), None, 2.0),
+        ((("timeout", "3s"),), None, 3.0),
+        ((("timeout", "3s"),), 10.0, None),
+        ((("timeout", "not a duration"),), None, None),
+        ((("timeout", "0s"), ("tri-service-timeout", "0")), None, None),
+        ((("timeout", "3s"), ("tri-service-timeout", "2000"), ("timeout", "9s")), None, 2.0),
+        ((("tri-service-timeout", b"2000"),), None, None),
+        ((), None, None),
     ],
 )
-async def test_shortest_timeout_is_the_one_that_remains(start: Any, header: Any, seconds: int) -> None:
-    calling = await start(("plain", None, None))
-    assert abs(int((await calling.say([header])).name) - seconds) <= 1
+def test_timeouts_of_dubbo_beside_grpcs(pairs: Any, left: float | None, seconds: float | None) -> None:
+    assert timeouts.of(pairs, left) == seconds
 
 
 @pytest.mark.parametrize(
@@ -198,11 +214,7 @@ def test_go_durations(text: Any, seconds: float | None) -> None:
 
 @pytest.mark.parametrize("text", ["12345678901234", "-1", "1.5", "", "1s", "\u0661"])
 def test_milliseconds_that_are_none_are_ignored(text: str) -> None:
-    assert timeouts.of((("tri-service-timeout", text),)) is None
-
-
-def test_shortest_of_several_timeouts_counts() -> None:
-    assert timeouts.of((("timeout", "3s"), ("tri-service-timeout", "2000"), ("timeout", "9s"))) == 2.0
+    assert timeouts.of((("tri-service-timeout", text),), None) is None
 
 
 class TestResponseAttachments:
@@ -254,15 +266,22 @@ class TestResponseAttachments:
         else:
             server = triple.aio_server(address="127.0.0.1:0", max_workers=2, **options)
             await server.start()
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-            for kind in methods:
-                method = getattr(channel, kind)(f"/any.Service/{kind}")
-                call = method(iter([b""]) if kind.startswith("stream") else b"", timeout=10)
-                if kind.endswith("stream"):
-                    assert [answer async for answer in call] == [b""]
-                trailers: Any = await call.trailing_metadata()
-                assert response_attachments(trailers) == {"own": "1", "User": "Joe", "camelBack": "x"}
-                assert ("camelback", "x") in tuple(trailers)
+
+        def call_all() -> None:
+            with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+                for kind in methods:
+                    method = getattr(channel, kind)(f"/any.Service/{kind}")
+                    argument = iter([b""]) if kind.startswith("stream") else b""
+                    if kind.endswith("stream"):
+                        call = method(argument, timeout=10)
+                        assert list(call) == [b""]
+                    else:
+                        call = method.with_call(argument, timeout=10)[1]
+                    trailers = call.trailing_metadata()
+                    assert response_attachments(trailers) == {"own": "1", "User": "Joe", "camelBack": "x"}
+                    assert ("camelback", "x") in trailers
+
+        await asyncio.to_thread(call_all)
         if kinds == "sync":
             server.stop(0).wait(5)
         else:

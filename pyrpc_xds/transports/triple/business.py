@@ -1,0 +1,171 @@
+"""Business errors as they come: an answer of the service, in a status that gRPC's numbers cannot say.
+
+grpcio's own calls know nothing of them. :class:`BusinessAware` and its asyncio twins stand around a call and
+raise :class:`.errors.TripleBusinessError` where grpcio raises its error for one; everything else is the call's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from ...errors import Code
+from . import status
+from .errors import TripleBusinessError, TripleDeadlineExceeded
+
+# A dubbo-go handler that gives up at its deadline says so as any other error, before the caller's own deadline
+# is noticed here (3.3.0): the text is Go's context.DeadlineExceeded.
+_GO_DEADLINE = "context deadline exceeded"
+
+
+def surfaced(error: Any) -> Any:
+    """What to raise in place of grpcio's error: itself, unless it is a business error."""
+    if error.code() is not grpc.StatusCode.UNKNOWN:
+        return error
+    told = status.of(error.trailing_metadata())
+    if told is None or not Code.UNAUTHENTICATED < told[0] < 1 << 31:
+        return error
+    code, message = told
+    message = error.details() or message
+    if message == _GO_DEADLINE:
+        return TripleDeadlineExceeded(f"the server's deadline passed: {message}")
+    return TripleBusinessError(code, message, error)
+
+
+class BusinessAware:
+    """Around a future or stream of grpcio: a :class:`grpc.Call`, :class:`grpc.Future` and response iterator."""
+
+    __slots__ = ("__weakref__", "_call")
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._call, name)
+
+    def __repr__(self) -> str:
+        return repr(self._call)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        try:
+            return next(self._call)
+        except grpc.RpcError as error:
+            raise surfaced(error) from None
+
+    next = __next__
+
+    def result(self, timeout: float | None = None) -> Any:
+        """As :meth:`grpc.Future.result`."""
+        try:
+            return self._call.result(timeout)
+        except grpc.RpcError as error:
+            raise surfaced(error) from None
+
+    def exception(self, timeout: float | None = None) -> Any:
+        """As :meth:`grpc.Future.exception`."""
+        error = self._call.exception(timeout)
+        return surfaced(error) if isinstance(error, grpc.RpcError) else error
+
+    def add_done_callback(self, fn: Callable[[Any], None]) -> None:
+        """As :meth:`grpc.Future.add_done_callback`."""
+        self._call.add_done_callback(lambda _: fn(self))
+
+
+class _AioAware:
+    """What the asyncio twins have in common."""
+
+    __slots__ = ("__weakref__", "_call")
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._call, name)
+
+    def __repr__(self) -> str:
+        return repr(self._call)
+
+    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
+        """As :meth:`grpc.aio.Call.add_done_callback`."""
+        self._call.add_done_callback(lambda _: callback(self))
+
+
+class _Unary(_AioAware):
+    __slots__ = ()
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        try:
+            return (yield from self._call.__await__())
+        except grpc.aio.AioRpcError as error:
+            raise surfaced(error) from None
+
+
+class _Stream(_AioAware):
+    __slots__ = ("_responses",)
+
+    def __init__(self, call: Any) -> None:
+        super().__init__(call)
+        self._responses: AsyncIterator[Any] | None = None
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        # grpc.aio has one iterator for all who ask.
+        if self._responses is None:
+            self._responses = self._each()
+        return self._responses
+
+    async def _each(self) -> AsyncIterator[Any]:
+        try:
+            async for response in self._call:
+                yield response
+        except grpc.aio.AioRpcError as error:
+            raise surfaced(error) from None
+
+    async def read(self) -> Any:
+        """As :meth:`grpc.aio.UnaryStreamCall.read`."""
+        try:
+            return await self._call.read()
+        except grpc.aio.AioRpcError as error:
+            raise surfaced(error) from None
+
+
+class _UnaryUnary(_Unary):
+    __slots__ = ()
+
+
+class _StreamUnary(_Unary):
+    __slots__ = ()
+
+
+class _UnaryStream(_Stream):
+    __slots__ = ()
+
+
+class _StreamStream(_Stream):
+    __slots__ = ()
+
+
+#: What stands around a call of grpc.aio, by the kind of its method.
+AIO: dict[str, Callable[[Any], Any]] = {
+    "unary_unary": _UnaryUnary,
+    "unary_stream": _UnaryStream,
+    "stream_unary": _StreamUnary,
+    "stream_stream": _StreamStream,
+}
+
+# By registration: what is not here is passed on.
+_INTERFACES: Any = (
+    (grpc.Call, BusinessAware),
+    (grpc.Future, BusinessAware),
+    (grpc.aio.UnaryUnaryCall, _UnaryUnary),
+    (grpc.aio.UnaryStreamCall, _UnaryStream),
+    (grpc.aio.StreamUnaryCall, _StreamUnary),
+    (grpc.aio.StreamStreamCall, _StreamStream),
+)
+for _interface, _class in _INTERFACES:
+    _interface.register(_class)
