@@ -209,6 +209,27 @@ def test_envoy_filter_of_the_slides_splits_thrift_calls_30_to_70(world: World) -
     assert scenario.probability({V1: 0.3, V2: 0.7}, seen) > P_VALUE, seen
 
 
+def test_envoy_filter_routes_by_method_service_and_header(world: World) -> None:
+    start, _, _ = THRIFT_30_70.partition("            routes:")
+    world.apply(
+        f"""{start}
+            routes:
+            - match: {{method_name: SayGoodbye}}
+              route: {{cluster: nowhere}}
+            - match: {{service_name: Greeter, invert: true}}
+              route: {{cluster: nowhere}}
+            - match: {{service_name: Greeter, headers: [{{name: user, string_match: {{exact: admin}}}}]}}
+              route: {{cluster: "outbound|9090|v2|greeter.default.svc.cluster.local"}}
+            - match: {{method_name: SayHello}}
+              route: {{cluster: "outbound|9090|v1|greeter.default.svc.cluster.local"}}
+"""
+    )
+    with world.caller("xds:///greeter:9090") as call:
+        assert settled(call, {V1}) == {V1: CALLS}
+        with pyrpc_xds.attachments({"user": "admin"}):
+            assert settled(call, {V2}) == {V2: CALLS}
+
+
 def test_envoy_filter_that_comes_and_goes_loses_no_call(world: World) -> None:
     world.apply()
     failures: list[str] = []
@@ -305,6 +326,22 @@ def test_endpoint_with_a_sidecar_that_takes_tls_is_never_called_in_plaintext(wor
                 continue
             break
         assert {call() for _ in range(100)} == {V1, V2}
+
+
+def test_peer_authentication_that_disables_tls_makes_every_endpoint_plaintext(world: World) -> None:
+    world.apply(
+        """
+---
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: default}
+spec: {mtls: {mode: DISABLE}}
+""",
+        tls=(0, 1),
+    )
+    for target in ("greeter:9090", "greeter:9080", "headless:9190"):
+        with world.caller(f"xds:///{target}") as call:
+            assert {call() for _ in range(100)} == {V1, V2}
 
 
 def test_unknown_host_and_port_fail_with_what_was_tried(world: World) -> None:
