@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from email.message import Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ class Dyeing:
         if not 0 <= self.percent <= 100:
             raise ValueError(f"percent={self.percent!r}: from 0 to 100")
 
-    def dye(self, headers: Mapping[str, str], draw: float) -> Dye | None:
+    def dye(self, headers: Mapping[str, str] | Message, draw: float) -> Dye | None:
         """The dye of one request; ``None``: it stays in the base lane.
 
         :param draw: from 0 to below 1, drawn evenly.

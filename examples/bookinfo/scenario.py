@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..parts import P_VALUE, probability, process, with_ports, workload
+from ..parts import P_VALUE, STOP_SECONDS, probability, process, with_ports, workload
 from .report import Report
 from .services import COLORS, PRODUCT, STARS
 from .spans import Trace, TraceParent
@@ -227,7 +227,8 @@ def misshown(page: Mapping[str, Any]) -> str:
 class Pod:
     """A running workload, and the spans that it writes."""
 
-    def __init__(self, running: subprocess.Popen[str]) -> None:
+    def __init__(self, name: str, running: subprocess.Popen[str]) -> None:
+        self._name = name
         self._running = running
         self._spans: list[dict[str, Any]] = []
         self._reader = threading.Thread(target=self._read, name="spans")
@@ -237,7 +238,7 @@ class Pod:
         assert self._running.stdout
         line = self._running.stdout.readline()
         if not line:
-            raise RuntimeError(f"{' '.join(map(str, self._running.args))} did not start; its error is above")
+            raise RuntimeError(f"{self._name} did not start; its error is above")
         self._reader.start()
         return str(json.loads(line)["address"])
 
@@ -254,6 +255,8 @@ class Pod:
         """End it, and read it to its end."""
         self._running.terminate()
         if self._reader.ident is not None:
+            self._reader.join(STOP_SECONDS)
+            self._running.kill()
             self._reader.join()
 
 
@@ -298,9 +301,8 @@ def running(xds_address: str, listen: str = "127.0.0.1:0") -> Iterator[Bookinfo]
 
         def start(module: str, name: str, *arguments: str) -> Pod:
             environment = workload(name, xds_address)
-            pod = Pod(
-                stack.enter_context(process(f"{PACKAGE}.{module}", *arguments, environment=environment))
-            )
+            started = process(f"{PACKAGE}.{module}", *arguments, environment=environment)
+            pod = Pod(name, stack.enter_context(started))
             stack.callback(pod.close)
             return pod
 

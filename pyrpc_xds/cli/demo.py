@@ -71,6 +71,16 @@ def embedded() -> Iterator[Mesh]:
             yield Mesh(plane.address, document)
 
 
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Take SIGTERM like Ctrl-C: the parts are processes of their own, and whoever ends this one means them too."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 @app.command()
 @click.argument("name", type=click.Choice(SCENARIOS), default="greeter")
 @click.option("--calls", default=1000, show_default=True, help="Calls measured for each row.")
@@ -87,10 +97,8 @@ def demo(name: str, calls: int, web: bool, listen: str, as_json: bool) -> None:
     scenario = scenario_module(name)
     if web and not hasattr(scenario, "serve"):
         raise click.UsageError(f"the scenario {name} has no page")
-    # The parts are processes of their own: whoever ends this one means them too.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     began = time.monotonic()
-    with embedded() as mesh:
+    with interruptible(), embedded() as mesh:
         if not as_json:
             console.print(
                 f"control plane on [bold]{mesh.address}[/], rules in [bold]{mesh.document}[/]", soft_wrap=True

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import http.client
+import importlib
+import io
 import json
 import signal
 import socket
@@ -14,9 +16,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
+from rich.console import Console
 
 from examples.bookinfo import scenario
 from examples.bookinfo.dyeing import Dye, Dyeing, Rule
@@ -25,6 +30,8 @@ from examples.parts import chi_square, probability
 
 from .browser import PROGRAM, Browser
 
+# The package's attribute of this name is the command.
+cli = importlib.import_module("pyrpc_xds.cli.demo")
 ROWS = [(step.title, block.title) for step in scenario.LANES for block in step.blocks]
 
 
@@ -64,6 +71,40 @@ def test_demo_bookinfo_keeps_every_lane_and_shows_one_request_as_one_tree() -> N
         if span["kind"] == "server" and span["parent"] in spans
     ]
     assert [parent["kind"] for parent in parents] == ["client"] * 3
+
+
+def test_demo_exits_with_1_where_a_lane_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    off = scenario.Result(scenario.LANES[1], scenario.LANES[1].blocks[0], {"reviews-v2 ratings-v2": 10}, 0.0)
+    played = SimpleNamespace(play=lambda *args, **options: [off], Report=scenario.Report)
+    monkeypatch.setattr(cli, "scenario_module", lambda name: played)
+    done = CliRunner().invoke(cli.demo, ["bookinfo"])
+    assert done.exit_code == 1, done.output
+    done = CliRunner().invoke(cli.demo, ["bookinfo", "--json"])
+    assert done.exit_code == 1
+    assert json.loads(done.output)["passed"] is False
+
+
+def test_demo_of_a_scenario_without_a_page_refuses_web() -> None:
+    done = CliRunner().invoke(cli.demo, ["greeter", "--web"])
+    assert done.exit_code == 2
+    assert "greeter has no page" in done.output
+
+
+@pytest.mark.parametrize("result", ["passed", "off"])
+def test_report_draws_the_chain_of_each_lane_with_its_share(result: str) -> None:
+    [block] = [each for each in scenario.LANES[1].blocks if each.headers == {"uid": "100"}]
+    seen = {"reviews-v2 ratings-v2": 10} if result == "passed" else {"reviews-v3": 10}
+    text = io.StringIO()
+    report = scenario.Report(Console(file=text, width=110))
+    report(scenario.Result(scenario.LANES[1], block, seen, probability(block.expected, seen)))
+    printed = text.getvalue()
+    if result == "passed":
+        assert "dev lane, dyed by uid: 100 ok" in printed
+        assert "└─ reviews v2 ── ratings v2  ★★★★★ red    100.0% of 100%  ████████████████" in printed
+    else:
+        assert "dev lane, dyed by uid: 100 off" in printed
+        assert "├─ reviews v2 ── ratings v2  ★★★★★ red      0.0% of 100%" in printed
+        assert "└─ reviews v3                no stars     100.0% of   0%" in printed
 
 
 # -- what makes the scenario fail ----------------------------------------------------------------------------------
@@ -257,7 +298,7 @@ def browser(undyed: Web) -> Iterator[Browser]:
         assert opened.problems == []
 
 
-READY = "document.body.dataset.state === 'ready'"
+READY = "document.body?.dataset.state === 'ready'"
 SHOWN = """({
   lane: document.body.dataset.lane,
   facts: document.querySelector('#lane').textContent,
@@ -341,6 +382,7 @@ def test_page_follows_a_change_of_the_rules_file(web: Web, browser: Browser) -> 
         assert changed != before
         web.rules.write_text(changed)
         browser.open(web.url)
+        browser.wait(READY)
         browser.wait(
             "refresh().then(() => document.querySelector('#reviews .who').textContent.startsWith('reviews v2'))"
         )
