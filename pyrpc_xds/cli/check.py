@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 from rich.markup import escape
 
-from ..bootstrap import Bootstrap
+from ..bootstrap import Bootstrap, Mode
 from .app import app, console, json_option, print_json
 
 STYLE = {"error": "red", "warning": "yellow", "note": "dim"}
@@ -61,11 +61,18 @@ def check_bootstrap(path: Path, as_json: bool) -> None:
     server, node = bootstrap.servers[0], bootstrap.node
     if as_json:
         print_json(
-            {"ok": True, "server": server.uri, "credentials": server.credentials.kind, "node": node.id}
+            {
+                "ok": True,
+                "server": server.uri,
+                "credentials": server.credentials.kind,
+                "node": node.id,
+                "mode": bootstrap.mode.value,
+            }
         )
         return
+    mode = "" if bootstrap.mode is Mode.GRPC else f", {bootstrap.mode.value} mode"
     console.print(
-        f"control plane {escape(server.uri)} ({server.credentials.kind}), node {escape(node.id)}",
+        f"control plane {escape(server.uri)} ({server.credentials.kind}), node {escape(node.id)}{mode}",
         soft_wrap=True,
     )
     for spare in bootstrap.servers[1:]:

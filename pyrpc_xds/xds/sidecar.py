@@ -2,8 +2,10 @@
 
 A host has no listener of its own name there. Its addresses lead to it (NDS), and an address and the port to a
 listener: ``ADDRESS_PORT`` where the service has one to itself, else ``0.0.0.0_PORT``, which all HTTP services of the
-port share and tell apart by domain. What is found is brought into the form that proxyless mode has from the start: a
-Listener and a RouteConfiguration whose virtual host is the target's.
+port share and tell apart by domain. A host that the NameTable has not may have a listener ``HOST:PORT``.
+
+What is found is brought into the form that proxyless mode has from the start: a Listener and a RouteConfiguration
+whose virtual host is the target's.
 """
 
 from __future__ import annotations
@@ -134,6 +136,10 @@ class SidecarManager(TargetManager):
     def _candidates(self, addresses: tuple[str, ...]) -> Iterator[tuple[str, str]]:
         for address in addresses:
             yield f"{address}_{self._port}", address
+        if not addresses:
+            # What a control plane without a NameTable calls a host's listener (kitex's NDSNotRequired).
+            for host in self._hosts:
+                yield join_host_port(host, self._port), ""
         for wildcard in ANY_ADDRESS:
             yield f"{wildcard}_{self._port}", addresses[0] if addresses else ""
 

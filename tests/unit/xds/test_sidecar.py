@@ -236,6 +236,14 @@ def test_host_that_the_name_table_has_not_is_served_by_domain() -> None:
     assert world.routes == ["c"]
 
 
+def test_host_without_addresses_may_have_a_listener_of_its_own_name() -> None:
+    world = World("greeter:9090")
+    world.say(NDS, NAME, ResourceNotFound("NDS", NAME, "not there"))
+    world.listeners(listener(f"{HOST}:9090", tcp("c")), listener("0.0.0.0_9090", rds()))
+    world.clusters("c")
+    assert world.last.listener.name == f"{HOST}:9090"
+
+
 def test_missing_name_table_is_no_obstacle_to_a_host_served_by_domain() -> None:
     world = World("api.example.com:9090")
     world.say(NDS, NAME, absent("NDS", NAME))
