@@ -176,11 +176,16 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class VirtualHost:
-    """A set of routes for a set of domains (exact, ``*.suffix``, ``prefix.*`` or ``*``)."""
+    """A set of routes for a set of domains (exact, ``*.suffix``, ``prefix.*`` or ``*``).
+
+    :param refused: why its routes cannot be used, and then there are none. Only in what a sidecar is sent, where
+        services share a RouteConfiguration; elsewhere a bad virtual host refuses the resource.
+    """
 
     name: str
     domains: tuple[str, ...]
     routes: tuple[Route, ...] = ()
+    refused: str = ""
 
 
 @dataclass(frozen=True, slots=True)

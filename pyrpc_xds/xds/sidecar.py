@@ -10,6 +10,7 @@ whose virtual host is the target's.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_network
@@ -39,12 +40,18 @@ from .dependency import Callbacks, Subscriptions, TargetManager, Watch
 from .names import SubsetKey, join_host_port, split_host_port
 from .types import LDS, NDS
 
+_log = logging.getLogger("pyrpc_xds.xds")
+
 ANY_ADDRESS = ("0.0.0.0", "::")
 GRACE = 2.0
 """Seconds that a target keeps its routes after its listener has gone: the new name of it comes in another response."""
 
 # Istio's virtual hosts for what is nobody's.
 _NOBODYS = frozenset({"allow_any", "block_all"})
+
+
+class _Refused(Exception):
+    """The target's own virtual host cannot be used."""
 
 
 def spellings(host: str, namespace: str, domain: str) -> tuple[str, ...]:
@@ -121,6 +128,7 @@ class SidecarManager(TargetManager):
         self._expired = False
         # What the last result was made of, and the result: the same parts give the same objects.
         self._made: tuple[tuple[Any, ...], tuple[Listener, RouteConfiguration]] | None = None
+        self._good: VirtualHost | None = None  # the last virtual host that was not refused
 
     # -- addresses and listeners ------------------------------------------------------------------------------
 
@@ -220,7 +228,11 @@ class SidecarManager(TargetManager):
                 return None
         parts = (listener, address, config)
         if self._made is None or any(a is not b for a, b in zip(self._made[0], parts, strict=True)):
-            self._made = (parts, self._make(listener, address, filters, config))
+            try:
+                self._made = (parts, self._make(listener, address, filters, config))
+            except _Refused as refused:
+                self._give_up(str(refused))
+                return None
         return self._made[1]
 
     def _lost(self, addresses: tuple[str, ...], passed: list[str]) -> None:
@@ -276,6 +288,7 @@ class SidecarManager(TargetManager):
             hosts = tuple(host for host in config.virtual_hosts if host.name not in _NOBODYS)
             chosen = self._virtual_host(replace(config, virtual_hosts=hosts), address)
             if chosen is not None:
+                chosen = self._usable(chosen, notes)
                 serves = True
                 routes += chosen.routes
                 label = f"{label} and {chosen.name}" if label else chosen.name
@@ -296,6 +309,21 @@ class SidecarManager(TargetManager):
             Listener(listener.name, name, None, duration, listener.notes),
             RouteConfiguration(name, made, tuple(notes)),
         )
+
+    def _usable(self, host: VirtualHost, notes: list[str]) -> VirtualHost:
+        """``host``, or its last good version where the newest is refused.
+
+        :raises _Refused: there is none.
+        """
+        if not host.refused:
+            self._good = host
+            return host
+        text = f"virtual host {host.name!r} is refused: {host.refused}"
+        if self._good is None or self._good.name != host.name:
+            raise _Refused(text)
+        _log.warning("%s: %s; its last good version is used", self._authority, text)
+        notes.append(f"{text}; its last good version is used")
+        return self._good
 
     def _virtual_host(self, config: RouteConfiguration, address: str) -> VirtualHost | None:
         """By the host's spellings first, then the address; a domain ``*`` only where nothing else fits."""

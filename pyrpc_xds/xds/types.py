@@ -14,7 +14,7 @@ from .decode.envelope import first_string
 from .decode.listener import decode_listener
 from .decode.name_table import decode_name_table
 from .decode.proxy_listener import decode_proxy_listener
-from .decode.route import decode_route_configuration
+from .decode.route import decode_route_configuration, decode_shared_route_configuration
 
 _PREFIX = "type.googleapis.com/envoy.config."
 
@@ -75,6 +75,7 @@ TYPES: Mapping[str, ResourceType] = {kind.type_url: kind for kind in (CDS, EDS, 
 # further name asked for would have it sent again.
 SIDECAR_LDS: ResourceType = ResourceType("LDS", LDS.type_url, True, decode_proxy_listener, first_string)
 SIDECAR_CDS: ResourceType = ResourceType("CDS", CDS.type_url, True, decode_sidecar_cluster, first_string)
+SIDECAR_RDS: ResourceType = ResourceType("RDS", RDS.type_url, False, decode_shared_route_configuration)
 SIDECAR_EDS: ResourceType = ResourceType("EDS", EDS.type_url, False, decode_sidecar_assignment)
 NDS: ResourceType = ResourceType(
     "NDS",
@@ -86,6 +87,6 @@ NDS: ResourceType = ResourceType(
 """Istio's name table: one resource, which has no name on the wire."""
 
 SIDECAR_TYPES: Mapping[str, ResourceType] = {
-    kind.type_url: kind for kind in (SIDECAR_CDS, SIDECAR_EDS, NDS, SIDECAR_LDS, RDS)
+    kind.type_url: kind for kind in (SIDECAR_CDS, SIDECAR_EDS, NDS, SIDECAR_LDS, SIDECAR_RDS)
 }
 """The types of sidecar mode, by type URL; NDS before LDS, because the names lead to the listeners."""

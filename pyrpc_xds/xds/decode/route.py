@@ -62,9 +62,10 @@ class _Scope:
     retry: RetryPolicy | None = None
 
 
-def route_configuration(message: Any) -> RouteConfiguration:
+def route_configuration(message: Any, *, shared: bool = False) -> RouteConfiguration:
     """A parsed RouteConfiguration as model; a Listener may hold one inline.
 
+    :param shared: its virtual hosts are those of many services: a bad one is marked and costs the others nothing.
     :raises Refused: it breaks a rule.
     """
     notes: list[str] = []
@@ -79,7 +80,9 @@ def route_configuration(message: Any) -> RouteConfiguration:
         try:
             hosts.append(_virtual_host(host, _Scope(notes, plugins)))
         except Refused as error:
-            raise error.inside(f"virtual_hosts[{index}] {host.name!r}") from None
+            if not shared:
+                raise error.inside(f"virtual_hosts[{index}] {host.name!r}") from None
+            hosts.append(VirtualHost(host.name, tuple(host.domains), refused=error.reason))
         for domain in host.domains:
             owner = owners.setdefault(domain.lower(), host.name)
             if owner != host.name:
@@ -266,4 +269,15 @@ decode_route_configuration = decoder(
 """Bytes of an envoy.config.route.v3.RouteConfiguration to its model.
 
 :raises ResourceInvalid: it is not, or breaks a rule.
+"""
+
+decode_shared_route_configuration = decoder(
+    "RDS",
+    route_pb2.RouteConfiguration,
+    lambda message: message.name,
+    lambda message: route_configuration(message, shared=True),
+)
+"""The same for a sidecar, whose RouteConfiguration of a port has the virtual hosts of every service there.
+
+:raises ResourceInvalid: as :data:`decode_route_configuration`, but not for a bad virtual host.
 """

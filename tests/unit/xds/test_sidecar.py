@@ -412,6 +412,31 @@ def test_missing_routes_are_the_reason_of_the_failure() -> None:
     assert "RDS" in world.failures[-1]
 
 
+def test_refused_virtual_host_of_another_service_is_no_concern_of_ours() -> None:
+    world = World()
+    world.table(greeter=("10.0.0.1",))
+    world.listeners(listener("0.0.0.0_9090", rds()))
+    bad = VirtualHost("other", ("other",), refused="bad regex")
+    world.say(RDS, "9090", RouteConfiguration("9090", (bad, *hosts(("greeter", (HOST,), "c")).virtual_hosts)))
+    world.clusters("c")
+    assert world.routes == ["c"]
+
+
+def test_refused_virtual_host_fails_with_its_reason_unless_there_was_a_good_one() -> None:
+    bad = RouteConfiguration("9090", (VirtualHost("greeter", (HOST,), refused="bad regex"),))
+    world = World()
+    world.table(greeter=("10.0.0.1",))
+    world.listeners(listener("0.0.0.0_9090", rds()))
+    world.say(RDS, "9090", bad)
+    assert world.failures == ["virtual host 'greeter' is refused: bad regex"]
+    world.say(RDS, "9090", hosts(("greeter", (HOST,), "c")))
+    world.clusters("c")
+    world.say(RDS, "9090", bad)
+    assert world.routes == ["c"]
+    assert "bad regex; its last good version is used" in world.last.route_config.notes[-1]
+    assert len(world.failures) == 1
+
+
 def test_same_words_again_publish_nothing() -> None:
     world = shown(tcp("tcp"))
     count = len(world.snapshots)

@@ -24,6 +24,7 @@ from pyrpc_xds.xds.types import (
     SIDECAR_CDS,
     SIDECAR_EDS,
     SIDECAR_LDS,
+    SIDECAR_RDS,
     SIDECAR_TYPES,
     TYPES,
     ResourceType,
@@ -98,6 +99,7 @@ def of_a_sidecar() -> dict[ResourceType, list[bytes]]:
     endpoint = lb_endpoint()
     endpoint.metadata.filter_metadata["envoy.transport_socket_match"].update({"tlsMode": "istio"})
     return {
+        SIDECAR_RDS: GOOD[RDS],
         SIDECAR_LDS: [message.SerializeToString() for message in listeners],
         SIDECAR_CDS: [*GOOD[CDS], secured.SerializeToString()],
         SIDECAR_EDS: [*GOOD[EDS], assignment("t", [locality([endpoint])]).SerializeToString()],
@@ -107,6 +109,7 @@ def of_a_sidecar() -> dict[ResourceType, list[bytes]]:
 
 GOOD.update(of_a_sidecar())
 KINDS = st.sampled_from(list(GOOD))
+GRPC = {kind.decoder for kind in TYPES.values()}
 
 
 @st.composite
@@ -155,7 +158,9 @@ def test_random_bytes_are_decoded_or_refused(kind: ResourceType, raw: bytes) -> 
     check(kind, raw)
 
 
-@pytest.mark.parametrize("kind", GOOD, ids=lambda kind: f"{kind}-{kind.wildcard_name is not None}")
+@pytest.mark.parametrize(
+    "kind", GOOD, ids=lambda kind: f"{kind}-{'sidecar' if kind.decoder not in GRPC else 'grpc'}"
+)
 def test_every_truncation_of_a_good_resource_is_decoded_or_refused(kind: ResourceType) -> None:
     for raw in GOOD[kind]:
         for length in range(len(raw)):

@@ -26,7 +26,7 @@ from pyrpc_xds.model.route import (
     VirtualHost,
     WeightedCluster,
 )
-from pyrpc_xds.xds.decode.route import decode_route_configuration
+from pyrpc_xds.xds.decode.route import decode_route_configuration, decode_shared_route_configuration
 from tests.unit.xds.build import ROUTES, route, route_config
 
 Action = route_components_pb2.RouteAction
@@ -403,3 +403,19 @@ def test_rewrites_mirrors_and_header_changes_are_noted_as_not_applied() -> None:
         "request_mirror_policies is not applied",
         "request_headers_to_remove is not applied",
     ]
+
+
+# ---- of a sidecar
+
+
+def test_bad_virtual_host_among_many_is_marked_and_costs_the_others_nothing() -> None:
+    message = route_config("80")
+    message.virtual_hosts.add(name="bad", domains=["bad"]).routes.add(
+        match={"prefix": "/"}, route={"cluster": ""}
+    )
+    with pytest.raises(ResourceInvalid, match="'bad'"):
+        decode_route_configuration(message.SerializeToString())
+    good, bad = decode_shared_route_configuration(message.SerializeToString()).virtual_hosts
+    assert (good.refused, len(good.routes)) == ("", 1)
+    assert (bad.name, bad.domains, bad.routes) == ("bad", ("bad",), ())
+    assert "cluster is empty" in bad.refused
