@@ -12,9 +12,10 @@ from ...attachments import checked, current_attachments
 from ...errors import DeadlineExceeded, Unavailable, UsageError
 from ...resilience.deadline import shorter
 from ..base import Destination, LiveEndpoint, Router
-from .aio_connection import AioConnection, AioPool, _LoopPool
+from .aio_connection import AioConnection, AioPool
+from .aio_mux import AioStream
 from .answer import Attempt, answer_of, reply_of
-from .client import checked_timeout, method_named, outgoing_for
+from .client import SEQUENCE, AnyPool, checked_timeout, method_named, outgoing_for
 from .codec import CALL, ONEWAY
 from .connection import NotSent
 from .failover import Failover
@@ -65,7 +66,7 @@ class AioCaller:
         self._router = router
         self._default_timeout = connector.pool_limits.call_timeout
         self._compact = connector.wire.compact
-        self._seqids = count(1)
+        self._seqids = SEQUENCE if connector.pool_limits.multiplexed else count(1)
 
     async def call(self, method: Method, args: Any, timeout: float | None, headers: Mapping[str, str]) -> Any:
         """See :meth:`.client.Caller.call`. A cancelled call closes the connection that it had."""
@@ -85,7 +86,7 @@ class AioCaller:
             raise Attempt(self.target, method, started).unavailable(error) from error
         except DeadlineExceeded as error:
             raise Attempt(self.target, method, started).late(error) from error
-        pool: _LoopPool = endpoint.connection.here(loop)
+        pool: AnyPool = endpoint.connection.here(loop)
         connection = pool.take_idle()
         if connection is None:
             endpoint, pool, connection = await self._open(method, destination, endpoint, started, deadline)
@@ -135,7 +136,7 @@ class AioCaller:
         endpoint: LiveEndpoint,
         started: float,
         deadline: float,
-    ) -> tuple[LiveEndpoint, _LoopPool, AioConnection]:
+    ) -> tuple[LiveEndpoint, AnyPool, AioConnection | AioStream]:
         """See :meth:`.client.Caller._open`."""
         loop = asyncio.get_running_loop()
         loop_deadline = deadline - monotonic() + loop.time()
@@ -144,7 +145,7 @@ class AioCaller:
         while True:
             if self.closed:
                 raise UsageError(f"the client of {self.target} is closed")
-            pool: _LoopPool = failover.endpoint.connection.here(loop)
+            pool: AnyPool = failover.endpoint.connection.here(loop)
             try:
                 return failover.endpoint, pool, await pool.take(loop_deadline)
             except (PoolClosed, OSError) as error:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .address import split
+from .aio_mux import LoopMuxPool
 from .connection import NotSent
 from .errors import ThriftProtocolError
 from .frames import inbox_for
@@ -274,7 +275,7 @@ class AioPool:
         self.closed = False
         self._lock = threading.Lock()
         # Changed under _lock, read without. What belongs to closed loops goes when another loop comes.
-        self._loops: dict[asyncio.AbstractEventLoop, _LoopPool] = {}
+        self._loops: dict[asyncio.AbstractEventLoop, _LoopPool | LoopMuxPool] = {}
 
     def __repr__(self) -> str:
         with self._lock:
@@ -282,15 +283,28 @@ class AioPool:
         numbers = f"{sum(each.open for each in pools)} open, {sum(len(each.idle) for each in pools)} idle"
         return f"<AioPool {self.address} [{self.wire}] {'closed' if self.closed else numbers}>"
 
-    def here(self, loop: asyncio.AbstractEventLoop) -> _LoopPool:
+    def here(self, loop: asyncio.AbstractEventLoop) -> _LoopPool | LoopMuxPool:
         """The part that belongs to ``loop``."""
         pool = self._loops.get(loop)
         if pool is None:
             with self._lock:
                 for each in [each for each in self._loops if each.is_closed()]:
                     del self._loops[each]
-                pool = self._loops.setdefault(loop, _LoopPool(self, loop))
+                pool = self._loops.setdefault(loop, self._make(loop))
         return pool
+
+    def _make(self, loop: asyncio.AbstractEventLoop) -> _LoopPool | LoopMuxPool:
+        if not self.limits.multiplexed:
+            return _LoopPool(self, loop)
+        made = LoopMuxPool(self.address, self.wire, self.message_limits, self.limits, loop)
+        made.closed = self.closed
+        return made
+
+    @property
+    def late(self) -> int:
+        """See :attr:`.mux.MuxPool.late`."""
+        pools = [each for each in list(self._loops.values()) if isinstance(each, LoopMuxPool)]
+        return sum(connection.late for each in pools for connection in each.connections)
 
     def drain(self) -> None:
         """See :meth:`pyrpc_xds.transports.base.Connection.drain`; from any thread."""

@@ -13,11 +13,12 @@ from typing import Any
 
 from ...errors import UsageError
 from .address import format_address, listen
+from .codec import Codec
 from .errors import ThriftProtocolError
 from .intake import Intake
 from .limits import ServerLimits
 from .log import RateLimitedLog, logger
-from .processor import Processor
+from .processor import Processor, Request
 from .wire import Wire
 
 # How often expired connections are looked for, in seconds.
@@ -41,6 +42,8 @@ class _Peer(asyncio.Protocol):
         self.intake = Intake(server.processor.requests, server.wire, server.limits.message)
         self.name = "?"
         self.task: asyncio.Task[None] | None = None
+        # Calls whose answers may come in any order, which run beside `task`.
+        self.calls: set[asyncio.Task[None]] = set()
         self.transport: asyncio.Transport = None  # type: ignore[assignment]
         self._writable: asyncio.Future[None] | None = None
         self._oneway = False
@@ -81,6 +84,8 @@ class _Peer(asyncio.Protocol):
         self._lost = True
         if self.task is not None and not self._oneway:
             self.task.cancel()
+        for call in self.calls:
+            call.cancel()
         self._server.left(self)
 
     def pause_writing(self) -> None:
@@ -106,17 +111,12 @@ class _Peer(asyncio.Protocol):
                 self._oneway = request.oneway
                 if self._lost and not self._oneway:
                     break
-                value = error = None
-                if request.served is not None:
-                    try:
-                        value = await processor.run_async(request, server.run)
-                    except asyncio.CancelledError:
-                        raise
-                    except BaseException as raised:
-                        error = raised
-                answer = processor.answer(codec, request, value, error)
-                if answer:
-                    self.transport.write(answer)
+                if request.any_order and not self._oneway and len(self.calls) < self._limits.in_flight:
+                    call = self._loop.create_task(self._run_beside(codec, request))
+                    self.calls.add(call)
+                    call.add_done_callback(self._ended)
+                else:
+                    await self._run(codec, request)
                 if self._writable is not None:
                     self.deadline = self._loop.time() + self._limits.frame_timeout
                     await self._writable
@@ -136,12 +136,45 @@ class _Peer(asyncio.Protocol):
             self.task = None
             server.settled()
         if server.stopping:
-            # Sends what is still in its buffer first.
-            self.transport.close()
+            self._close_if_idle()
         elif not self.transport.is_closing():
             seconds = self._limits.frame_timeout if self.intake.busy else self._limits.idle_timeout
             self.deadline = self._loop.time() + seconds
             self.transport.resume_reading()
+
+    async def _run(self, codec: Codec, request: Request) -> None:
+        processor = self._server.processor
+        value = error = None
+        if request.served is not None:
+            try:
+                value = await processor.run_async(request, self._server.run)
+            except asyncio.CancelledError:
+                raise
+            except BaseException as raised:
+                error = raised
+        answer = processor.answer(codec, request, value, error)
+        if answer:
+            self.transport.write(answer)
+
+    async def _run_beside(self, codec: Codec, request: Request) -> None:
+        try:
+            await self._run(codec, request)
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            logger.exception("closed %s: the server failed", self.name)
+            self.transport.abort()
+
+    def _ended(self, call: asyncio.Task[None]) -> None:
+        self.calls.discard(call)
+        if self._server.stopping:
+            self._close_if_idle()
+            self._server.settled()
+
+    def _close_if_idle(self) -> None:
+        if self.task is None and not self.calls:
+            # Sends what is still in its buffer first.
+            self.transport.close()
 
 
 class AioThriftServer:
@@ -239,7 +272,7 @@ class AioThriftServer:
             except OSError:
                 pass
         for peer in list(self._peers):
-            if peer.task is None:
+            if peer.task is None and not peer.calls:
                 peer.transport.close()
         try:
             async with asyncio.timeout(grace):
@@ -316,6 +349,9 @@ class AioThriftServer:
         loop = asyncio.get_running_loop()
         now = loop.time()
         for peer in [each for each in self._peers if each.deadline is not None and each.deadline < now]:
+            if peer.calls and peer.task is None and not peer.intake.busy:
+                peer.deadline = now + self.limits.idle_timeout
+                continue
             if peer.task is not None or peer.intake.busy:
                 doing = "reading an answer" if peer.task is not None else "sending a message"
                 self.log.warning("closed %s: too slow %s", peer.name, doing)

@@ -17,10 +17,19 @@ from .connection import Connection, NotSent
 from .failover import Failover
 from .limits import Limits, PoolLimits
 from .middleware import Middleware, chained
+from .mux import MuxPool, Stream
 from .outgoing import Outgoing
 from .pool import Pool, PoolClosed
 from .service import Method, Service
 from .wire import Wire
+
+# A pool is given back what it gave: the two kinds of each do not mix.
+AnyPool = Any
+AnyConnection = Connection | Stream
+
+
+# For connections that calls share, those of other clients of the endpoint included.
+SEQUENCE = count(1)
 
 
 class ThriftConnector:
@@ -36,9 +45,10 @@ class ThriftConnector:
         """See :class:`pyrpc_xds.transports.base.Connector`."""
         return ("thrift", self.wire, self.limits, self.pool_limits)
 
-    def connect(self, address: str) -> Pool:
+    def connect(self, address: str) -> Pool | MuxPool:
         """See :class:`pyrpc_xds.transports.base.Connector`."""
-        return Pool(address, self.wire, self.limits, self.pool_limits)
+        kind = MuxPool if self.pool_limits.multiplexed else Pool
+        return kind(address, self.wire, self.limits, self.pool_limits)
 
 
 class Caller:
@@ -65,7 +75,7 @@ class Caller:
         self._compact = connector.wire.compact
         # One sequence for all connections: an answer that belongs to another call is known as such on any of
         # them.
-        self._seqids = count(1)
+        self._seqids = SEQUENCE if connector.pool_limits.multiplexed else count(1)
 
     def call(self, method: Method, args: Any, timeout: float | None, headers: Mapping[str, str]) -> Any:
         """One call.
@@ -90,7 +100,7 @@ class Caller:
             raise self._attempt(method, started).unavailable(error) from error
         except DeadlineExceeded as error:
             raise self._attempt(method, started).late(error) from error
-        pool: Pool = endpoint.connection
+        pool: AnyPool = endpoint.connection
         connection = pool.take_idle()
         if connection is None:
             endpoint, pool, connection = self._open(method, destination, endpoint, started, deadline)
@@ -150,7 +160,7 @@ class Caller:
         endpoint: LiveEndpoint,
         started: float,
         deadline: float,
-    ) -> tuple[LiveEndpoint, Pool, Connection]:
+    ) -> tuple[LiveEndpoint, AnyPool, AnyConnection]:
         """A connection to ``endpoint`` or, where it cannot be reached, to the next: each is tried once.
 
         Another endpoint is safe: the call has not begun.
@@ -162,7 +172,7 @@ class Caller:
         while True:
             if self.closed:
                 raise UsageError(f"the client of {self.target} is closed")
-            pool: Pool = failover.endpoint.connection
+            pool: AnyPool = failover.endpoint.connection
             try:
                 return failover.endpoint, pool, pool.take_idle() or pool.open(deadline)
             except (PoolClosed, OSError) as error:

@@ -61,6 +61,14 @@ class Connection:
         """Whether an idle connection may be used: the server has not closed it, nor sent anything unasked."""
         return not self._poll(0)
 
+    def fileno(self) -> int:
+        """Of the socket."""
+        return self._fd
+
+    def readable(self, seconds: float = 0.0) -> bool:
+        """Whether there is something to read, or the end of it, within ``seconds``."""
+        return bool(self._poll(min(seconds, _TIMEOUT_MOST) * 1000))
+
     def exchange(
         self,
         request: bytes,

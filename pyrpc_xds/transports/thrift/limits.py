@@ -67,6 +67,7 @@ class ServerLimits:
     :ivar handshake_timeout: from accepting a connection to its first byte.
     :ivar frame_timeout: from the first byte of a message to its last, both ways.
     :ivar idle_timeout: between messages.
+    :ivar in_flight: calls of one connection that run at a time, where its client takes answers in any order.
     :ivar backlog: of the listening socket.
     """
 
@@ -75,8 +76,11 @@ class ServerLimits:
     handshake_timeout: float = 10.0
     frame_timeout: float = 30.0
     idle_timeout: float = 300.0
+    in_flight: int = 256
     backlog: int = 1024
 
     def __post_init__(self) -> None:
-        if self.connections < 1 or not min(self.handshake_timeout, self.frame_timeout, self.idle_timeout) > 0:
-            raise ValueError("connections: 1 or more; timeouts: seconds above 0")
+        if min(self.connections, self.in_flight) < 1:
+            raise ValueError("connections, in_flight: 1 or more")
+        if not min(self.handshake_timeout, self.frame_timeout, self.idle_timeout) > 0:
+            raise ValueError("timeouts: seconds above 0")

@@ -20,12 +20,13 @@ from time import monotonic
 
 from ...errors import UsageError
 from .address import format_address, listen
+from .codec import Codec, codec_for
 from .errors import ThriftProtocolError
 from .intake import Intake
 from .limits import ServerLimits
 from .log import RateLimitedLog, logger
 from .peer import LINGER, Peer
-from .processor import Processor
+from .processor import Processor, Request
 from .wire import Wire
 
 # How often the reactor looks for expired connections, in seconds.
@@ -69,11 +70,16 @@ class ThriftServer:
         # Handed over: to workers, and back to the reactor.
         self._ready: queue.SimpleQueue[tuple[Peer, tuple[bytes, int]] | None] = queue.SimpleQueue()
         self._returned: queue.SimpleQueue[Peer] = queue.SimpleQueue()
+        # Parked connections on which a call that ran beside has ended.
+        self._settled: queue.SimpleQueue[Peer] = queue.SimpleQueue()
+        # What encodes the answers of such calls, for each worker.
+        self._codecs = threading.local()
         # Guarded by _lock.
         self._lock = threading.Lock()
         self._quiet = threading.Condition(self._lock)
         self._workers: set[threading.Thread] = set()
         self._free = 0
+        self._held = 0
         self._running: set[Peer] = set()
         self._stopping = False
         self._stopped = threading.Event()
@@ -185,13 +191,14 @@ class ThriftServer:
                         self._park(self._returned.get_nowait())
                     except queue.Empty:
                         break
+                self._settle()
                 now = monotonic()
                 if self._stopping and accepting:
                     accepting = False
                     self._unlisten()
                     for peer in [each for each in self._parked if not each.outgoing]:
                         self._unpark(peer)
-                        self._close(peer)
+                        self._park(peer)
                 if now >= look_at:
                     look_at = now + _TICK
                     self._expire(now)
@@ -205,11 +212,7 @@ class ThriftServer:
             for peer in list(self._parked):
                 self._unpark(peer)
                 self._close(peer)
-            while True:
-                try:
-                    self._close(self._returned.get_nowait())
-                except queue.Empty:
-                    break
+            self._close_returned()
             selector.close()
             for end in self._wake:
                 end.close()
@@ -245,7 +248,7 @@ class ThriftServer:
                     self._selector.unregister(self._listener)
                 return
             with self._lock:
-                held = len(self._parked) + len(self._running)
+                held = self._held
             if held >= self._limits.connections:
                 sock.close()
                 self._log.warning("%r closed a new connection: %d are open, the limit", self, held)
@@ -261,15 +264,33 @@ class ThriftServer:
             intake = Intake(self._processor.requests, self._wire, self._limits.message)
             deadline = monotonic() + self._limits.handshake_timeout
             peer = Peer(sock, format_address(sock.family, name), intake, deadline)
+            with self._lock:
+                self._held += 1
             self._watch(peer, selectors.EVENT_READ)
 
     def _watch(self, peer: Peer, events: int) -> None:
-        self._selector.register(peer.sock, events, peer)
+        """:param events: 0: none, but the connection is the reactor's."""
+        if events:
+            self._selector.register(peer.sock, events, peer)
+        peer.events = events
         self._parked.add(peer)
 
     def _unpark(self, peer: Peer) -> None:
-        self._selector.unregister(peer.sock)
+        if peer.events:
+            self._selector.unregister(peer.sock)
         self._parked.discard(peer)
+
+    def _settle(self) -> None:
+        """Look at parked connections anew on which calls have ended."""
+        while True:
+            try:
+                peer = self._settled.get_nowait()
+            except queue.Empty:
+                return
+            # Where it is not parked, whoever has it will park it.
+            if peer in self._parked:
+                self._unpark(peer)
+                self._park(peer)
 
     def _park(self, peer: Peer) -> None:
         """Take a connection back from a worker: it waits for the client."""
@@ -280,7 +301,10 @@ class ThriftServer:
             return
         self._finished(peer)
         if self._stopping:
-            self._close(peer)
+            if peer.in_flight:
+                self._watch(peer, 0)
+            else:
+                self._close(peer)
             return
         peer.deadline = now + (self._limits.frame_timeout if peer.intake.busy else self._limits.idle_timeout)
         self._watch(peer, selectors.EVENT_READ)
@@ -289,7 +313,7 @@ class ThriftServer:
         """Something happened to a parked connection."""
         try:
             if events & selectors.EVENT_WRITE:
-                peer.send(peer.outgoing)
+                peer.flush()
                 if not peer.outgoing:
                     self._unpark(peer)
                     message = None if self._stopping else peer.intake.next()
@@ -314,6 +338,7 @@ class ThriftServer:
     def _hand_over(self, peer: Peer, message: tuple[bytes, int]) -> None:
         with self._lock:
             self._running.add(peer)
+            peer.owned = True
             grow = self._free <= self._ready.qsize() and len(self._workers) < self._max_workers
             if grow:
                 worker = threading.Thread(
@@ -326,6 +351,9 @@ class ThriftServer:
 
     def _expire(self, now: float) -> None:
         for peer in [each for each in self._parked if each.deadline < now]:
+            if peer.in_flight and not peer.intake.busy and not peer.outgoing:
+                peer.deadline = now + self._limits.idle_timeout
+                continue
             if peer.intake.busy or peer.outgoing:
                 doing = "reading an answer" if peer.outgoing else "sending a message"
                 self._log.warning("closed %s: too slow %s", peer.name, doing)
@@ -355,7 +383,12 @@ class ThriftServer:
         """Answer one message after another for as long as the connection may stay with this worker."""
         message: tuple[bytes, int] | None = first
         while message is not None:
-            answer = self._answer(peer, message)
+            codec = peer.intake.codec
+            request = self._processor.request(codec, *message, peer.intake.header, peer.name)
+            if request.any_order and self._part(peer):
+                self._run_beside(peer, request, codec.compact)
+                return
+            answer = self._run(codec, request)
             if answer:
                 peer.send(answer)
             if peer.outgoing or self._stopping:
@@ -369,12 +402,68 @@ class ThriftServer:
                 # Others have waited longer than what this client has sent ahead.
                 self._ready.put((peer, message))
                 return
-        self._returned.put(peer)
-        self._wake_up()
+        self._return(peer)
 
-    def _answer(self, peer: Peer, message: tuple[bytes, int]) -> bytes:
-        codec = peer.intake.codec
-        request = self._processor.request(codec, *message, peer.intake.header, peer.name)
+    def _return(self, peer: Peer) -> None:
+        self._returned.put(peer)
+        if self._stopped.is_set():
+            self._close_returned()  # the reactor may have looked for the last time
+        else:
+            self._wake_up()
+
+    def _part(self, peer: Peer) -> bool:
+        """Let go of the connection, and not of the call: others read what the client sends next.
+
+        :returns: ``False``: too many calls of the connection run.
+        """
+        with self._lock:
+            if peer.in_flight >= self._limits.in_flight:
+                return False
+            peer.in_flight += 1
+        try:
+            following = None if self._stopping else peer.intake.next()
+        except ThriftProtocolError:
+            with self._lock:
+                peer.in_flight -= 1
+            raise
+        if following is None:
+            self._return(peer)
+        else:
+            self._hand_over(peer, following)
+        return True
+
+    def _run_beside(self, peer: Peer, request: Request, compact: bool) -> None:
+        """Run a call without owning its connection."""
+        try:
+            codecs: dict[str, Codec] = self._codecs.__dict__
+            name = "compact" if compact else "binary"
+            codec = codecs.get(name)
+            if codec is None:
+                codec = codecs[name] = codec_for(Wire(framed=False, compact=compact), self._limits.message)
+            answer = self._run(codec, request)
+            if answer:
+                peer.send(answer)
+        except OSError:
+            # The reactor sees the end of the connection.
+            _shutdown(peer.sock)
+        except Exception:
+            logger.exception("closed %s: the server failed", peer.name)
+            _shutdown(peer.sock)
+        finally:
+            with self._lock:
+                peer.in_flight -= 1
+                outgoing = peer.outgoing
+                if outgoing:
+                    self._running.add(peer)
+                elif not peer.in_flight and not peer.owned:
+                    self._running.discard(peer)
+                    if not self._running:
+                        self._quiet.notify_all()
+            if outgoing or self._stopping:
+                self._settled.put(peer)
+                self._wake_up()
+
+    def _run(self, codec: Codec, request: Request) -> bytes:
         value = error = None
         if request.served is not None:
             try:
@@ -386,15 +475,26 @@ class ThriftServer:
 
     # Both.
 
+    def _close_returned(self) -> None:
+        while True:
+            try:
+                self._close(self._returned.get_nowait())
+            except queue.Empty:
+                return
+
     def _finished(self, peer: Peer) -> None:
         with self._lock:
-            self._running.discard(peer)
+            peer.owned = False
+            if not peer.in_flight:
+                self._running.discard(peer)
             if not self._running:
                 self._quiet.notify_all()
 
     def _close(self, peer: Peer) -> None:
+        if peer.close():
+            with self._lock:
+                self._held -= 1
         self._finished(peer)
-        peer.sock.close()
 
     def _lost(self, peer: Peer, error: Exception) -> None:
         if isinstance(error, ThriftProtocolError):

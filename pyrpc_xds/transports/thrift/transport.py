@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ...errors import UsageError
 from ..base import Mesh
 from .aio import AioCaller, AioThriftClient, AioThriftConnector
 from .aio_server import AioThriftServer
@@ -72,7 +73,7 @@ class ThriftTransport:
         wire = wire_from(framing, protocol, proto_factory, trans_factory)
         described = describe(service, package)
         checked_timeout(timeout)
-        connector = ThriftConnector(wire, limits or Limits(), pool or PoolLimits())
+        connector = ThriftConnector(wire, limits or Limits(), checked_pool(pool, wire))
         caller = Caller(
             described,
             target,
@@ -103,7 +104,7 @@ class ThriftTransport:
         wire = wire_from(framing, protocol, proto_factory, trans_factory)
         described = describe(service, package)
         checked_timeout(timeout)
-        connector = AioThriftConnector(wire, limits or Limits(), pool or PoolLimits())
+        connector = AioThriftConnector(wire, limits or Limits(), checked_pool(pool, wire))
         caller = AioCaller(
             described,
             target,
@@ -184,6 +185,15 @@ class ThriftTransport:
         )
         self._mesh.on_close(server.stop_soon)
         return server
+
+
+def checked_pool(pool: PoolLimits | None, wire: Wire) -> PoolLimits:
+    """:raises UsageError: calls are to share connections, and the transport cannot tell their answers apart."""
+    if pool is not None and pool.multiplexed and wire.header != "ttheader":
+        raise UsageError(
+            f"multiplexed={pool.multiplexed}: only ttheader and ttheader-framed have it, not {wire}"
+        )
+    return pool or PoolLimits()
 
 
 def server_wire(framing: str, protocol: str) -> Wire | None:
