@@ -11,7 +11,9 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from . import builtin
 from .handling import AioCallContext
+from .health import Health
 from .server import DEFAULT_GRACE, SIGNALS, bound, server_options
 from .services import Registrar, Services, variant
 
@@ -22,6 +24,8 @@ class AioTripleServer(grpc.aio.Server):
 
     :ivar labels: its version labels, for example ``{"dubbogoAppVersion": "v1"}``.
     :ivar port: the port that was bound last, ``None`` before.
+    :ivar health: sets what the health service says; ``None`` before the start, without the service, and where
+        the application has added its own.
     """
 
     def __init__(
@@ -38,6 +42,8 @@ class AioTripleServer(grpc.aio.Server):
         grace: float = DEFAULT_GRACE,
         group: str = "",
         version: str = "",
+        health: bool | None = None,
+        reflection: bool | None = None,
     ) -> None:
         self.labels: Mapping[str, str] = MappingProxyType(dict(labels or {}))
         self.port: int | None = None
@@ -46,6 +52,8 @@ class AioTripleServer(grpc.aio.Server):
         self._stopping = asyncio.Event()
         self._services = Services(asyncio=True)
         self._selected = variant(group, version)
+        self._builtin = {"health": health, "reflection": reflection}
+        self.health: Health | None = None
         self._services.extend(handlers or (), self._selected)
         self._server: Any = grpc.aio.server(
             None if max_workers is None else ThreadPoolExecutor(max_workers),
@@ -97,15 +105,24 @@ class AioTripleServer(grpc.aio.Server):
         return self.port
 
     async def start(self) -> None:
-        """Begin to serve."""
+        """Begin to serve. Services are added before.
+
+        :raises ConfigError: health or reflection is asked for and not installed.
+        """
+        if self.health is None:
+            self.health = builtin.add(self._services, asyncio=True, **self._builtin)
         await self._server.start()
 
     async def stop(self, grace: float | None = None) -> None:
         """Stop: new calls are refused at once, running ones have ``grace`` seconds, then they are cancelled.
 
+        Whoever watches the health service hears NOT_SERVING first.
+
         :param grace: seconds; ``None``: what the server was made with (30), unlike grpcio's immediate abort.
         """
         self._stopping.set()
+        if self.health is not None:
+            self.health.drain()
         await self._server.stop(self._grace if grace is None else grace)
 
     async def wait_for_termination(self, timeout: float | None = None) -> bool:

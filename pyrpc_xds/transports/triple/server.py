@@ -14,8 +14,10 @@ from typing import Any
 
 import grpc
 
+from . import builtin
 from .errors import PortNotBound
 from .handling import CallContext
+from .health import Health
 from .services import Registrar, Services, variant
 
 #: Seconds that running calls have when a server stops: Kubernetes' terminationGracePeriodSeconds.
@@ -63,6 +65,8 @@ class TripleServer(grpc.Server):
 
     :ivar labels: its version labels, for example ``{"dubbogoAppVersion": "v1"}``.
     :ivar port: the port that was bound last, ``None`` before.
+    :ivar health: sets what the health service says; ``None`` before the start, without the service, and where
+        the application has added its own.
     """
 
     def __init__(
@@ -79,6 +83,8 @@ class TripleServer(grpc.Server):
         grace: float = DEFAULT_GRACE,
         group: str = "",
         version: str = "",
+        health: bool | None = None,
+        reflection: bool | None = None,
     ) -> None:
         self.labels: Mapping[str, str] = MappingProxyType(dict(labels or {}))
         self.port: int | None = None
@@ -88,6 +94,8 @@ class TripleServer(grpc.Server):
         self._stopped: threading.Event | None = None
         self._services = Services(asyncio=False)
         self._selected = variant(group, version)
+        self._builtin = {"health": health, "reflection": reflection}
+        self.health: Health | None = None
         self._services.extend(handlers or (), self._selected)
         self._server: Any = grpc.server(
             self._executor,
@@ -152,15 +160,24 @@ class TripleServer(grpc.Server):
         return self.port
 
     def start(self) -> None:
-        """Begin to serve."""
+        """Begin to serve. Services are added before.
+
+        :raises ConfigError: health or reflection is asked for and not installed.
+        """
+        if self.health is None:
+            self.health = builtin.add(self._services, asyncio=False, **self._builtin)
         self._server.start()
 
     def stop(self, grace: float | None = None) -> threading.Event:
         """Stop: new calls are refused at once, running ones have ``grace`` seconds, then they are aborted.
 
+        Whoever watches the health service hears NOT_SERVING first.
+
         :param grace: seconds; ``None``: what the server was made with (30), unlike grpcio's immediate abort.
         :returns: an event that is set when the server has stopped.
         """
+        if self.health is not None:
+            self.health.drain()
         ended: threading.Event = self._server.stop(self._grace if grace is None else grace)
         if self._stopped is None:
             # grpcio leaves the workers to the garbage collector. They may be told to end only when no call

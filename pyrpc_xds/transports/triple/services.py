@@ -117,7 +117,7 @@ class Registrar:
     :param services: gets the service, under ``selected``.
     """
 
-    def __init__(self, services: Services, selected: Variant) -> None:
+    def __init__(self, services: Services, selected: Variant = _PLAIN) -> None:
         self._services = services
         self._selected = selected
 

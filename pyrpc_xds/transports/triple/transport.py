@@ -92,6 +92,8 @@ class TripleTransport:
         grace: float = DEFAULT_GRACE,
         group: str = "",
         version: str = "",
+        health: bool | None = None,
+        reflection: bool | None = None,
     ) -> TripleServer:
         """A server: a :class:`grpc.Server`, so generated ``add_XServicer_to_server`` functions work on it.
 
@@ -108,6 +110,9 @@ class TripleTransport:
         :param group: Dubbo's service group, for services that are added without one of their own
             (:meth:`TripleServer.add`).
         :param version: Dubbo's service version, likewise.
+        :param health: gRPC's health service; ``None``: if grpcio-health-checking is installed (the extra
+            ``triple``). :attr:`TripleServer.health` sets what it says.
+        :param reflection: gRPC's server reflection; ``None``: if grpcio-reflection is installed (likewise).
         :raises PortNotBound: the address cannot be listened on.
         """
         return TripleServer(
@@ -122,6 +127,8 @@ class TripleTransport:
             grace=grace,
             group=group,
             version=version,
+            health=health,
+            reflection=reflection,
         )
 
     def aio_server(
@@ -138,6 +145,8 @@ class TripleTransport:
         grace: float = DEFAULT_GRACE,
         group: str = "",
         version: str = "",
+        health: bool | None = None,
+        reflection: bool | None = None,
     ) -> AioTripleServer:
         """As :meth:`server`, for asyncio: a :class:`grpc.aio.Server`. Call it in a running event loop.
 
@@ -156,6 +165,8 @@ class TripleTransport:
             grace=grace,
             group=group,
             version=version,
+            health=health,
+            reflection=reflection,
         )
 
     def _close(self) -> None:
