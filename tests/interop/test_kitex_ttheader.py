@@ -5,6 +5,7 @@ The calls themselves are in test_kitex_client.py and test_kitex_server.py, over 
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -32,9 +33,11 @@ from tests.interop.peers.ttheader_bytes import (
     framed,
     message,
     pack,
+    parts,
     receive,
     unpack,
 )
+from tests.unit.transports.thrift.peers import listening
 
 pytestmark = pytest.mark.interop
 
@@ -353,6 +356,52 @@ def test_thousand_calls_on_one_connection(kind: str, handler: Handler, kitex: Ki
         call = KitexCall("ping", arguments, "TTHeader", count=1000, concurrency=100, mux=True)
         [outcomes] = kitex_calls(address, [call])
     assert [each.value for each in outcomes] == texts
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_slow_call_does_not_hold_up_others_of_its_connection(kind: str, kitex: KitexServer) -> None:
+    with our_server(kind, idl.Echo, Gated(by_quick=True)) as address:
+        mux = Caller(address, "TTHeader", "mux")
+        arguments = [args_class("sleep")(milliseconds=each) for each in (1000, 1)]
+        both = KitexCall("sleep", arguments, "TTHeader", count=2, concurrency=2, mux=True)
+        # The first call opens the connection that the others share.
+        _, outcomes = kitex_calls(address, [mux.call("ping", text="x"), both])
+    assert [each.value for each in outcomes] == ["slow", "quick"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_answers_are_out_of_order_where_the_client_says_it_takes_them(kind: str) -> None:
+    handler = Gated(by_quick=False)
+    with our_server(kind, idl.Echo, handler) as address, connected(address) as sock:
+        for frame in sleeps(flags=1):
+            sock.sendall(frame)
+        assert unpack(receive(sock)).seqid == 2
+        handler.may_end.set()
+        last = unpack(receive(sock))
+    assert (last.seqid, parts(last.payload)[2]) == (1, 1)
+
+
+@pytest.mark.parametrize(("kind", "framing"), CLIENTS)
+def test_calls_of_one_connection_are_answered_in_any_order(kind: str, framing: str) -> None:
+    def serve(sock: socket.socket) -> None:
+        while first := receive(sock):
+            for data in (receive(sock), first):
+                request = unpack(data)
+                payload = request.payload[4:] if framing == "ttheader-framed" else request.payload
+                _, _, seqid, arguments = parts(payload)
+                # The struct of the arguments is that of the result, but for the number of its field.
+                result = arguments[:1] + b"\0\0" + arguments[3:]
+                answer = payload[:3] + bytes((REPLY,)) + payload[4 : len(payload) - len(arguments)] + result
+                sock.sendall(pack(Frame(framed(answer) if framing == "ttheader-framed" else answer, seqid)))
+
+    with (
+        listening(serve) as address,
+        our_client(
+            kind, idl.Echo, address, framing=framing, pool=PoolLimits(connections=1, multiplexed=1)
+        ) as client,
+    ):
+        calls = [("ping", (f"text {number}",)) for number in range(20)]
+        assert client.at_once(calls, 2) == [f"text {number}" for number in range(20)]
 
 
 # -- a chain ---------------------------------------------------------------------------------------------------
