@@ -55,13 +55,11 @@ class AioCaller:
         connector: AioThriftConnector,
         workload: str = "",
         middleware: Sequence[AsyncMiddleware] = (),
-        prefix: str = "",
     ) -> None:
         self.service = service
         self.target = target
         self.closed = False
         self.middleware = tuple(middleware)
-        self._prefix = prefix
         self._outgoing = outgoing_for(service, router, connector.wire, connector.pool_limits, workload)
         self._router = router
         self._default_timeout = connector.pool_limits.call_timeout
@@ -94,7 +92,7 @@ class AioCaller:
         codec = connection.codec
         outgoing = self._outgoing
         try:
-            request = codec.encode(self._prefix + method.name, ONEWAY if method.oneway else CALL, seqid, args)
+            request = codec.encode(method.label, ONEWAY if method.oneway else CALL, seqid, args)
             if outgoing is not None:
                 request = outgoing.frame(request, method, seqid, deadline - monotonic(), headers)
         except BaseException:

@@ -7,6 +7,7 @@ import contextvars
 import inspect
 import os
 import socket
+import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -19,6 +20,7 @@ from .intake import Intake
 from .limits import ServerLimits
 from .log import RateLimitedLog, logger
 from .processor import Processor, Request
+from .signals import SIGNALS
 from .wire import Wire
 
 # How often expired connections are looked for, in seconds.
@@ -209,6 +211,8 @@ class AioThriftServer:
         self._server: asyncio.Server | None = None
         self._executor: ThreadPoolExecutor | None = None
         self._ticking: asyncio.TimerHandle | None = None
+        # Set while running calls have time to finish.
+        self._grace: asyncio.Timeout | None = None
         # Owned by the loop.
         self._peers: set[_Peer] = set()
         self._coroutines: dict[Any, bool] = {}
@@ -243,22 +247,47 @@ class AioThriftServer:
         self._ticking = loop.call_later(_TICK, self._tick)
         return self
 
-    async def serve(self) -> None:
-        """Serve until :meth:`stop` is called, or this is cancelled."""
+    async def serve(self, grace: float = 30.0) -> None:
+        """Serve until :meth:`stop` is called, this is cancelled or, in the main thread's loop, SIGTERM or SIGINT
+        comes; then stop with grace. A second signal cuts off what still runs.
+
+        :param grace: seconds for running calls.
+        :raises OSError: the address cannot be bound.
+        """
         if self._server is None:
             await self.start()
+        loop = asyncio.get_running_loop()
+        ending: list[asyncio.Task[None]] = []
+
+        def on_signal() -> None:
+            ending.append(loop.create_task(self.stop(0.0 if ending else grace)))
+
+        watched = []
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                loop.add_signal_handler(number, on_signal)
+                watched.append(number)
         try:
             await self._stopped.wait()
+            await asyncio.gather(*ending)
         except asyncio.CancelledError:
-            await self.stop()
+            await self.stop(grace)
             raise
+        finally:
+            for number in watched:
+                loop.remove_signal_handler(number)
 
     async def stop(self, grace: float = 30.0) -> None:
-        """Stop accepting, let running calls finish and be answered, then close; a second call waits as well.
+        """Stop accepting, let running calls finish and be answered, then close; a second call waits as well, and may
+        shorten the grace.
 
         :param grace: seconds for running calls; they are cancelled after it.
         """
         if self.stopping:
+            if self._grace is not None and not self._grace.expired():
+                loop = asyncio.get_running_loop()
+                by = self._grace.when()
+                self._grace.reschedule(min(loop.time() + grace, loop.time() + grace if by is None else by))
             await self._stopped.wait()
             return
         self.stopping = True
@@ -275,13 +304,14 @@ class AioThriftServer:
             if peer.task is None and not peer.calls:
                 peer.transport.close()
         try:
-            async with asyncio.timeout(grace):
+            async with asyncio.timeout(grace) as self._grace:
                 while self._peers:
                     self._quiet.clear()
                     await self._quiet.wait()
         except TimeoutError:
             pass
         finally:
+            self._grace = None
             for peer in list(self._peers):
                 peer.transport.abort()
             if self._ticking is not None:

@@ -32,6 +32,10 @@ def answer_of(
         raise ThriftProtocolError(f"the answer has sequence id {scanner.seqid}, the call had {seqid}")
     kind = scanner.kind
     if kind == REPLY:
+        schemas = method.replies[codec.compact]
+        if schemas is not None and scanner.name not in schemas:
+            # What the scan did not compare must not be decoded.
+            raise ThriftProtocolError(f"the answer is to {scanner.name!r}, the call was {method.label}")
         result = method.result()
         codec.decode(result, data, start + scanner.body, start + scanner.size)
         if method.success:

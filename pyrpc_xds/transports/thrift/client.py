@@ -62,13 +62,11 @@ class Caller:
         connector: ThriftConnector,
         workload: str = "",
         middleware: Sequence[Middleware] = (),
-        prefix: str = "",
     ) -> None:
         self.service = service
         self.target = target
         self.closed = False
         self.middleware = tuple(middleware)
-        self._prefix = prefix
         self._outgoing = outgoing_for(service, router, connector.wire, connector.pool_limits, workload)
         self._router = router
         self._default_timeout = connector.pool_limits.call_timeout
@@ -108,7 +106,7 @@ class Caller:
         codec = connection.codec
         outgoing = self._outgoing
         try:
-            request = codec.encode(self._prefix + method.name, ONEWAY if method.oneway else CALL, seqid, args)
+            request = codec.encode(method.label, ONEWAY if method.oneway else CALL, seqid, args)
             if outgoing is not None:
                 request = outgoing.frame(request, method, seqid, deadline - monotonic(), headers)
         except BaseException:

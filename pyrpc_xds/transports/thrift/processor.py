@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 from thriftpy2.thrift import TApplicationException
 
-from ...errors import UsageError
 from .biz import biz_strings
 from .call import ServerCall
 from .codec import CALL, EXCEPTION, ONEWAY, REPLY, Codec
@@ -18,13 +17,10 @@ from .frames import frame_of
 from .header import OUT_OF_ORDER, Header, HeaderTooLarge
 from .middleware import AsyncMiddleware, Middleware, chained, chained_async
 from .outgoing import MESSAGE_TYPE, TRANSPORT_TYPE
-from .service import Method, Service, describe
+from .service import SEPARATOR, Method, Service, checked_name, describe
 from .wire import Wire
 
 logger = logging.getLogger("pyrpc_xds.thrift")
-
-# Between the name of a service and that of its method (Apache Thrift's TMultiplexedProtocol).
-SEPARATOR = ":"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,6 +45,11 @@ class Request(NamedTuple):
     oneway: bool
     args: Any
     call: ServerCall
+
+    @property
+    def label(self) -> str:
+        """For people."""
+        return f"{self.call.service}.{self.name}"
 
     @property
     def any_order(self) -> bool:
@@ -83,9 +84,7 @@ class Processor:
         self._add("", service, handler, requests)
         self._add(service.name + SEPARATOR, service, handler, requests)
         for name, (other, implementation) in (others or {}).items():
-            if SEPARATOR in name or not name:
-                raise UsageError(f"service name {name!r}: it is not empty and has no {SEPARATOR!r}")
-            self._add(name + SEPARATOR, describe(other), implementation, requests)
+            self._add(checked_name(name) + SEPARATOR, describe(other), implementation, requests)
         # What the scan compares: binary, compact; `None`: nothing.
         self.requests: tuple[Mapping[bytes, Any] | None, Mapping[bytes, Any] | None] = (
             requests[0] or None,
@@ -130,6 +129,8 @@ class Processor:
         if request.call.header is None:
             # Nothing came, and nothing is there to be hidden.
             request.call.enter()
+            if not self.middleware:
+                return getattr(served.handler, served.method.name)(*served.method.values_of(request.args))
             return self._run(served, request.args)
         with request.call.entered():
             return self._run(served, request.args)
@@ -164,10 +165,9 @@ class Processor:
         :param error: what it raised instead.
         """
         served = request.served
-        label = f"{request.call.service}.{request.name}"
         if request.oneway:
             if error is not None and served is not None:
-                logger.error("%s (oneway) failed", label, exc_info=error)
+                logger.error("%s (oneway) failed", request.label, exc_info=error)
             return b""
         if served is None:
             unknown = f"{self.service.name} has no method {request.name[:200]!r}"
@@ -184,16 +184,16 @@ class Processor:
                 return self._exception(codec, request, TApplicationException.INTERNAL_ERROR, str(error))
             extra = biz_strings(error)
         elif not _declared(result, error):
-            logger.error("%s failed", label, exc_info=error)
+            logger.error("%s failed", request.label, exc_info=error)
             return self._failure(codec, request, error)
         try:
             return _encode(codec, request, REPLY, result, extra)
         except HeaderTooLarge as problem:
-            logger.error("what %s sends back does not fit: %s", label, problem)
+            logger.error("what %s sends back does not fit: %s", request.label, problem)
             request.call.backward = None
             return self._failure(codec, request, problem)
         except Exception as problem:
-            logger.exception("the result of %s is not of the IDL's type", label)
+            logger.exception("the result of %s is not of the IDL's type", request.label)
             return self._failure(codec, request, problem)
 
     def busy(self, codec: Codec, request: Request) -> bytes:
@@ -203,7 +203,7 @@ class Processor:
         return self._exception(codec, request, TApplicationException.INTERNAL_ERROR, "the server is stopping")
 
     def _failure(self, codec: Codec, request: Request, error: BaseException) -> bytes:
-        text = f"{request.call.service}.{request.name} failed"
+        text = f"{request.label} failed"
         if self._expose_errors:
             text += f": {error!r}"
         return self._exception(codec, request, TApplicationException.INTERNAL_ERROR, text)

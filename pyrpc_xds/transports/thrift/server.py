@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextvars
 import errno
+import math
 import os
 import queue
 import selectors
@@ -27,10 +28,13 @@ from .limits import ServerLimits
 from .log import RateLimitedLog, logger
 from .peer import LINGER, Peer
 from .processor import Processor, Request
+from .signals import counted_signals
 from .wire import Wire
 
 # How often the reactor looks for expired connections, in seconds.
 _TICK = 0.5
+# How often serve() looks for signals, in seconds.
+_POLL = 0.2
 
 
 class ThriftServer:
@@ -82,6 +86,7 @@ class ThriftServer:
         self._held = 0
         self._running: set[Peer] = set()
         self._stopping = False
+        self._stop_by = math.inf
         self._stopped = threading.Event()
 
     def __repr__(self) -> str:
@@ -110,22 +115,40 @@ class ThriftServer:
         self._reactor.start()
         return self
 
-    def serve(self) -> None:
-        """Serve until another thread or a signal handler calls :meth:`stop`."""
+    def serve(self, grace: float = 30.0) -> None:
+        """Serve until :meth:`stop` is called or, on the main thread, SIGTERM or SIGINT comes; then stop with grace.
+
+        A second signal cuts off what still runs.
+
+        :param grace: seconds for running calls.
+        :raises OSError: the address cannot be bound.
+        """
         if self._listener is None:
             self.start()
-        while not self._stopped.wait(1.0):
-            pass
+        with counted_signals() as signals:
+            while not signals and not self._stopped.wait(_POLL):
+                pass
+            if not signals:
+                return
+            # This thread is needed for the second signal.
+            ending = threading.Thread(target=self.stop, args=(grace,), name=f"thrift stop {self.address}")
+            ending.start()
+            while ending.is_alive():
+                ending.join(_POLL)
+                if len(signals) > 1:
+                    self.stop(0.0)
 
     def stop(self, grace: float = 30.0) -> None:
         """Stop accepting, let running calls finish and be answered, then close. Calling it again waits as
-        well.
+        well, and may shorten the grace.
 
         :param grace: seconds for running calls; their connections are closed after it.
         """
         deadline = monotonic() + grace
         with self._lock:
             first, self._stopping = not self._stopping, True
+            self._stop_by = min(self._stop_by, deadline)
+            self._quiet.notify_all()
         reactor = self._reactor
         if reactor is None:
             self._stopped.set()
@@ -135,8 +158,8 @@ class ThriftServer:
             return
         self._wake_up()
         with self._lock:
-            while self._running and self._quiet.wait(deadline - monotonic()):
-                pass
+            while self._running and (left := self._stop_by - monotonic()) > 0:
+                self._quiet.wait(left)
             running, workers = list(self._running), list(self._workers)
         for peer in running:
             _shutdown(peer.sock)
@@ -385,7 +408,7 @@ class ThriftServer:
         while message is not None:
             codec = peer.intake.codec
             request = self._processor.request(codec, *message, peer.intake.header, peer.name)
-            if request.any_order and self._part(peer):
+            if request.call.header is not None and request.any_order and self._part(peer):
                 self._run_beside(peer, request, codec.compact)
                 return
             answer = self._run(codec, request)

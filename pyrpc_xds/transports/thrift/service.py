@@ -11,6 +11,9 @@ from thriftpy2.thrift import TApplicationException
 from ...errors import UsageError
 from .schema import must_compare, struct_node
 
+# Between the name of a service and that of its method, where several share a port (TMultiplexedProtocol).
+SEPARATOR = ":"
+
 # Which `namespace` of an IDL names the package in paths. Istio rules are written for every language at once,
 # so a namespace for all (`*`) comes after Python's own only because that is the one this program's author
 # controls.
@@ -22,6 +25,7 @@ class Method:
     """One method of a service.
 
     :ivar path: what routes match: ``/package.Service/Method``.
+    :ivar label: what the message says: the name, behind that of a service where the client multiplexes.
     :ivar args: thriftpy2's struct class of the arguments.
     :ivar result: thriftpy2's struct class of the result.
     :ivar plain: every argument may be passed to ``args`` as it comes: none is required, none has a default.
@@ -32,6 +36,7 @@ class Method:
 
     name: str
     path: str
+    label: str
     oneway: bool
     args: Any
     result: Any
@@ -95,20 +100,25 @@ def package_of(service: Any) -> str:
     return next((str(namespaces[scope]) for scope in _NAMESPACES if scope in namespaces), "")
 
 
-def describe(service: Any, package: str | None = None) -> Service:
+def describe(service: Any, package: str | None = None, multiplexed: str | None = None) -> Service:
     """Work out what calls of ``service`` need.
 
     :param service: a service that thriftpy2 loaded from an IDL.
     :param package: of the paths; ``None``: from the IDL's namespaces (:func:`package_of`); empty:
         ``/Service/Method``.
-    :raises UsageError: ``service`` is something else.
+    :param multiplexed: the name that the server has for the service among several (Apache Thrift's
+        TMultiplexedProtocol).
+    :raises UsageError: ``service`` is something else, or the name is not one.
     """
+    if multiplexed is not None:
+        checked_name(multiplexed)
+    before = "" if multiplexed is None else multiplexed + SEPARATOR
     names = getattr(service, "thrift_services", None)
     if names is None:
         raise UsageError(f"{service!r} is not a service of an IDL that thriftpy2 loaded")
     package = package_of(service) if package is None else package
     prefix = f"/{package}.{service.__name__}/" if package else f"/{service.__name__}/"
-    methods = {name: _method(service, name, prefix) for name in names}
+    methods = {name: _method(service, name, prefix, before) for name in names}
     return Service(service.__name__, methods, (_requests(methods, False), _requests(methods, True)))
 
 
@@ -117,13 +127,22 @@ def _requests(methods: dict[str, Method], compact: bool) -> dict[bytes, Any] | N
     return {method.name.encode(): struct_node(method.args) for method in risky} or None
 
 
-def _method(service: Any, name: str, prefix: str) -> Method:
+def checked_name(name: str) -> str:
+    """:raises UsageError: it cannot stand before a method's name."""
+    if not name or SEPARATOR in name:
+        raise UsageError(f"service name {name!r}: it is not empty and has no {SEPARATOR!r}")
+    return name
+
+
+def _method(service: Any, name: str, prefix: str, before: str) -> Method:
     args, result = getattr(service, name + "_args"), getattr(service, name + "_result")
     required = tuple(field[1] for field in args.thrift_spec.values() if field[-1])
-    node = struct_node(result)
+    # Most servers of several services answer without the service's name.
+    nodes = dict.fromkeys((name.encode(), (before + name).encode()), struct_node(result))
     return Method(
         name=name,
         path=prefix + name,
+        label=before + name,
         oneway=bool(result.oneway),
         args=args,
         result=result,
@@ -133,7 +152,7 @@ def _method(service: Any, name: str, prefix: str) -> Method:
         success=0 in result.thrift_spec,
         void=not result.thrift_spec,
         replies=(
-            {name.encode(): node} if must_compare(result, False) else None,
-            {name.encode(): node} if must_compare(result, True) else None,
+            nodes if must_compare(result, False) else None,
+            nodes if must_compare(result, True) else None,
         ),
     )

@@ -45,6 +45,7 @@ class ThriftTransport:
         proto_factory: Any = None,
         trans_factory: Any = None,
         middleware: Sequence[Middleware] = (),
+        multiplexed_service: str | None = None,
         workload: str | None = None,
     ) -> ThriftClient:
         """A client with one method per IDL method, as ``thriftpy2.rpc.make_client`` makes it. Connects when
@@ -66,12 +67,14 @@ class ThriftTransport:
         :param proto_factory: one of thriftpy2's, instead of ``protocol``.
         :param trans_factory: one of thriftpy2's, instead of ``framing``.
         :param middleware: around each call, the first outermost (:mod:`.middleware`).
+        :param multiplexed_service: the name of the service on a server that has several on one port (Apache Thrift's
+            TMultiplexedProtocol).
         :param workload: what the calls say they come from (TTHeader); by default what the mesh knows of this
             process.
         :raises UsageError: an argument cannot be served.
         """
         wire = wire_from(framing, protocol, proto_factory, trans_factory)
-        described = describe(service, package)
+        described = describe(service, package, multiplexed_service)
         checked_timeout(timeout)
         connector = ThriftConnector(wire, limits or Limits(), checked_pool(pool, wire))
         caller = Caller(
@@ -98,11 +101,12 @@ class ThriftTransport:
         proto_factory: Any = None,
         trans_factory: Any = None,
         middleware: Sequence[AsyncMiddleware] = (),
+        multiplexed_service: str | None = None,
         workload: str | None = None,
     ) -> AioThriftClient:
         """The asyncio twin of :meth:`client`, with the same arguments; its methods are awaited."""
         wire = wire_from(framing, protocol, proto_factory, trans_factory)
-        described = describe(service, package)
+        described = describe(service, package, multiplexed_service)
         checked_timeout(timeout)
         connector = AioThriftConnector(wire, limits or Limits(), checked_pool(pool, wire))
         caller = AioCaller(
