@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 import pytest
+from opentelemetry import baggage, context
 
 import pyrpc_xds
 from examples.greeter import idl
@@ -123,6 +124,52 @@ def test_attachments_route_travel_and_arrive(world: World) -> None:
         assert stub.SayHello(request()).id == "v2"
     assert stub.SayHello(request()).id == "v1"
     assert world.attached == [{"user": "admin", "zone": "a"}, {}]
+
+
+BAGGAGE_LANE_TO_V2 = f"""
+- match: [{{headers: {{baggage: {{regex: ".*env=dev.*"}}}}}}]
+  route: [{{destination: {{host: {HOST}, subset: v2}}}}]
+- match: [{{headers: {{lane: {{exact: dev}}}}}}]
+  route: [{{destination: {{host: {HOST}, subset: v2}}}}]
+- route: [{{destination: {{host: {HOST}, subset: v1}}}}]
+"""
+
+
+@pytest.fixture
+def entrance(world: World) -> Iterator[Any]:
+    """A service outside of the lane that calls the greeter and knows of no lane; its stub."""
+    world.mesh.apply(BAGGAGE_LANE_TO_V2)
+    greeter = world.stub()
+
+    def say_hello(request: Any, context: Any) -> Any:
+        return greeter.SayHello(request, timeout=10)
+
+    servicer = idl.protobuf()[1].GreeterServicer()
+    servicer.SayHello = say_hello
+    server = world.mesh.client.triple.server(address="127.0.0.1:0")
+    idl.protobuf()[1].add_GreeterServicer_to_server(servicer, server)
+    server.start()
+    with world.mesh.client.triple.channel(f"direct:///127.0.0.1:{server.port}") as channel:
+        yield stub_of(channel)
+    server.stop(0).wait(10)
+    del server._server
+
+
+def test_lane_of_baggage_is_kept_behind_a_service_that_knows_no_lanes(entrance: Any) -> None:
+    assert entrance.SayHello(request(), timeout=20).id == "v1"
+    token = context.attach(baggage.set_baggage("env", "dev"))
+    try:
+        assert {entrance.SayHello(request(), timeout=20).id for _ in range(5)} == {"v2"}
+    finally:
+        context.detach(token)
+    assert entrance.SayHello(request(), timeout=20).id == "v1"
+
+
+def test_lane_of_persistent_attachments_is_kept_and_of_others_not(entrance: Any) -> None:
+    with pyrpc_xds.attachments({"lane": "dev"}, persistent=True):
+        assert entrance.SayHello(request(), timeout=20).id == "v2"
+    with pyrpc_xds.attachments({"lane": "dev"}):
+        assert entrance.SayHello(request(), timeout=20).id == "v1"
 
 
 def test_method_and_path_can_be_matched_as_in_a_sidecar(world: World) -> None:
