@@ -78,6 +78,10 @@ class Locality:
     sub_zone: str = ""
 
 
+# Labels that name a workload, the one that Istio itself sets first.
+_WORKLOAD_LABELS = ("service.istio.io/canonical-name", "app.kubernetes.io/name", "app")
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """Who the client says it is (envoy.config.core.v3.Node).
@@ -91,6 +95,18 @@ class Node:
     cluster: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict, hash=False)
     locality: Locality = Locality()
+
+    @property
+    def workload(self) -> str:
+        """The name of the workload: ``WORKLOAD_NAME`` of the metadata (Istio's agent sets it), else the labels
+        ``service.istio.io/canonical-name``, ``app.kubernetes.io/name`` and ``app``, else the pod's name;
+        empty where nothing says it."""
+        labels = self.metadata.get("LABELS")
+        held: Mapping[str, Any] = labels if isinstance(labels, Mapping) else {}
+        names = (self.metadata.get("WORKLOAD_NAME"), *(held.get(label) for label in _WORKLOAD_LABELS))
+        said = next((str(name) for name in names if name), "")
+        parts = self.id.split("~")
+        return said or (parts[2].partition(".")[0] if len(parts) == 4 else "")
 
 
 class Mode(Enum):
@@ -122,7 +138,7 @@ class Bootstrap:
 
     @classmethod
     def from_env(
-        cls, environ: Mapping[str, str] = os.environ, labels: Mapping[str, str] | None = None
+        cls, environ: Mapping[str, str] | None = None, labels: Mapping[str, str] | None = None
     ) -> Bootstrap:
         """Read the environment. The first of these that is set decides:
 
@@ -139,12 +155,13 @@ class Bootstrap:
         asked for, see :class:`Mode`. In a bootstrap file the node metadata's ``XDS_MODE`` says the same; the
         variable wins over it.
 
-        :param environ: the variables.
+        :param environ: the variables; ``None``: those of the process.
         :param labels: labels of this workload (version labels, for example), in every form; they win over
             ``POD_LABELS``, which wins over ``POD_LABELS_FILE``.
         :raises ConfigError: something is missing or wrong; the text names it.
         """
         mode = _mode(environ.get("XDS_MODE"), "XDS_MODE")
+        environ = os.environ if environ is None else environ
         if path := environ.get("GRPC_XDS_BOOTSTRAP"):
             result = cls.from_file(path)
         elif text := environ.get("GRPC_XDS_BOOTSTRAP_CONFIG"):
@@ -353,9 +370,13 @@ def _from_pod(environ: Mapping[str, str], labels: Mapping[str, str]) -> Bootstra
             raise ConfigError(f"{value!r} cannot be part of a node id", where=variable)
     address = environ.get("ISTIOD_ADDR") or DEFAULT_ISTIOD
     host, _, port = address.rpartition(":")
-    if not address.startswith("unix:") and not (host and port.isascii() and port.isdigit()):
+    if not address.startswith("unix:") and not (
+        host and port.isascii() and port.isdigit() and 0 < int(port[:6]) <= 65535
+    ):
         raise ConfigError(
-            f"{address!r} is not host:port", where="ISTIOD_ADDR", hint="istiod's plaintext port is 15010"
+            f"{address!r} is not host:port (1 to 65535)",
+            where="ISTIOD_ADDR",
+            hint="istiod's plaintext port is 15010",
         )
     metadata: dict[str, Any] = {
         "GENERATOR": "grpc",

@@ -100,6 +100,11 @@ class XdsClient:
     # -- what an application uses -----------------------------------------------------------------------------
 
     @property
+    def workload(self) -> str:
+        """What calls of this process come from: :attr:`pyrpc_xds.bootstrap.Node.workload`."""
+        return self.bootstrap.node.workload
+
+    @property
     def triple(self) -> TripleTransport:
         """Channels and servers for Triple and gRPC."""
         transport: TripleTransport = self.transport("triple")

@@ -359,3 +359,28 @@ def test_unknown_mode_is_named() -> None:
         Bootstrap.from_env({**POD, "XDS_MODE": "envoy"})
     with pytest.raises(ConfigError, match="metadata: XDS_MODE: 3 is not a mode"):
         parsed(node={**MINIMAL["node"], "metadata": {"XDS_MODE": 3}})
+
+
+# ---- workload
+
+
+@pytest.mark.parametrize(
+    ("metadata", "name"),
+    [
+        ({"WORKLOAD_NAME": "w", "LABELS": {"app": "a"}}, "w"),
+        (
+            {"LABELS": {"app": "a", "app.kubernetes.io/name": "n", "service.istio.io/canonical-name": "c"}},
+            "c",
+        ),
+        ({"LABELS": {"app": "a", "app.kubernetes.io/name": "n"}}, "n"),
+        ({"LABELS": {"app": "a"}}, "a"),
+        ({"LABELS": {}}, "reviews-v1-5f"),
+        ({"LABELS": "not an object"}, "reviews-v1-5f"),
+    ],
+)
+def test_workload_is_named_by_metadata_then_labels_then_the_pod(metadata: dict[str, Any], name: str) -> None:
+    assert Node("sidecar~10.0.0.1~reviews-v1-5f.ns~ns.svc.cluster.local", metadata=metadata).workload == name
+
+
+def test_workload_of_a_node_that_says_nothing_has_no_name() -> None:
+    assert Node("anything").workload == ""
