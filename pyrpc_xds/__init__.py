@@ -45,6 +45,10 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 def __getattr__(name: str) -> Any:
     # The client brings grpcio and the xDS protos (a third of a second): not for programs that only set attachments.
     if name == "XdsClient":

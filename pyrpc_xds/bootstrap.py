@@ -160,8 +160,8 @@ class Bootstrap:
             ``POD_LABELS``, which wins over ``POD_LABELS_FILE``.
         :raises ConfigError: something is missing or wrong; the text names it.
         """
-        mode = _mode(environ.get("XDS_MODE"), "XDS_MODE")
         environ = os.environ if environ is None else environ
+        mode = _mode(environ.get("XDS_MODE"), "XDS_MODE")
         if path := environ.get("GRPC_XDS_BOOTSTRAP"):
             result = cls.from_file(path)
         elif text := environ.get("GRPC_XDS_BOOTSTRAP_CONFIG"):

@@ -191,10 +191,11 @@ class XdsClient:
             if clusters is None:
                 clusters = LiveClusters(connector, time.monotonic, self._rng, self._retire)
                 self._clusters[connector.key] = clusters
+            clusters.routers += 1
             follower = self._followers[router] = Follower(
                 router, clusters, self._driver, thrift=connector.key[:1] != ("triple",)
             )
-        router.on_close(partial(self._unfollow, follower))
+        router.on_close(partial(self._unfollow, follower, connector.key))
         if in_xds:
             follower.start()
         else:
@@ -212,9 +213,13 @@ class XdsClient:
         for follower in list(self._followers.values()):
             follower.settle()
 
-    def _unfollow(self, follower: Follower) -> None:
+    def _unfollow(self, follower: Follower, key: tuple[Any, ...]) -> None:
         with self._lock:
             self._followers.pop(follower.router, None)
+            follower.clusters.routers -= 1
+            if not follower.clusters.routers:
+                # Its connector is closed with its last router: the next router brings another.
+                self._clusters.pop(key, None)
         if self._driver.running:
             self._driver.call(follower.close)
         else:

@@ -31,15 +31,17 @@ class Follower:
     ) -> None:
         self.router = router
         self._thrift = thrift
-        self._clusters = clusters
+        self.clusters = clusters
         self._driver = driver
         self._manager: TargetManager | None = None
         # What the router shows, or showed last: whose clusters are ours to release.
         self._published: CompiledSnapshot | None = None
         self._closed = False
+        self._started = False
 
     def start(self) -> None:
         """Begin, soon. Any thread."""
+        self._started = True
         self._driver.call(self._follow)
 
     def _follow(self) -> None:
@@ -79,10 +81,10 @@ class Follower:
     def publish(self, config: MeshSnapshot) -> None:
         """Compile ``config`` and let calls see it. For a target that is not in xDS: any thread."""
         last = self._published
-        self._published = compile_snapshot(self.router.authority, config, self._clusters, last)
+        self._published = compile_snapshot(self.router.authority, config, self.clusters, last)
         self.router.publish(self._published)
         if last is not None:
-            release_clusters(self._clusters, last, self._published)
+            release_clusters(self.clusters, last, self._published)
 
     def _fail(self, reason: str) -> None:
         self.router.fail(reason)
@@ -91,7 +93,7 @@ class Follower:
     def _release(self) -> None:
         last, self._published = self._published, None
         if last is not None:
-            release_clusters(self._clusters, last, None)
+            release_clusters(self.clusters, last, None)
 
     def close(self) -> None:
         """Unsubscribe, and give up the clusters. Where the driver does not run: any thread."""
@@ -103,11 +105,9 @@ class Follower:
 
     def after_fork(self) -> None:
         """In a forked child, in its only thread: what the driver was told is forgotten, the configuration is not."""
-        if self._manager is not None:
-            self._manager = None
-            self.router.after_fork(self.start)
-        else:
-            self.router.after_fork(None)
+        # What was told to the driver may not have been done yet: only whether it was told counts.
+        self._manager = None
+        self.router.after_fork(self.start if self._started else None)
 
 
 def _chosen(config: RouteConfiguration, authority: str) -> tuple[str, VirtualHost] | None:

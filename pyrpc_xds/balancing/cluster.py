@@ -11,7 +11,7 @@ from typing import Protocol
 from .._picker import Rng
 from ..errors import Unavailable
 from ..model.endpoint import Endpoint
-from ..model.snapshot import ClusterFailure, ClusterState
+from ..model.snapshot import ClusterConfig, ClusterFailure, ClusterState
 from ..transports.base import Connector
 from .endpoint import LiveEndpoint, LiveEndpoints
 from .policy import AddressPicker, build_picker
@@ -99,19 +99,23 @@ class LiveClusters:
 
     Changed when the configuration changes, mostly on the driver's thread; never by a call.
 
+    :ivar routers: how many routers use them; the client's to count.
     :param rng: draws for every picker and route table; gives each picker its start, so that clients do not move in
         step.
     """
 
     def __init__(self, connector: Connector, clock: Callable[[], float], rng: Rng, retire: Retire) -> None:
-        self._clock = clock
+        self.routers = 0
         self.rng = rng
+        self._clock = clock
         self._retire = retire
         self._lock = threading.Lock()
         # Guarded by _lock, except that calls look endpoints up.
         self.endpoints = LiveEndpoints(connector, clock)
         self._clusters: dict[str, LiveCluster] = {}
         self._users: dict[str, int] = {}
+        # How many clusters name an address: the cost of a change follows the change.
+        self._named: dict[str, int] = {}
 
     def acquire(self, name: str) -> LiveCluster:
         """The cluster ``name``; :meth:`release` it as often as it was acquired."""
@@ -123,13 +127,14 @@ class LiveClusters:
             return cluster
 
     def apply(self, name: str, state: ClusterState) -> None:
-        """Bring an acquired cluster up to date; the same ``state`` again does nothing."""
+        """Bring an acquired cluster up to date; the same cluster and endpoints again do nothing."""
         with self._lock:
             cluster = self._clusters[name]
-            if cluster.state is state:
+            if _same(cluster.state, state):
                 return
+            before = cluster.addresses
             cluster.apply(state, self.rng)
-            unused = self._take_out_unused()
+            unused = self._take_out_unused(before, cluster.addresses)
         self._retire(unused)
 
     def release(self, name: str) -> None:
@@ -138,17 +143,20 @@ class LiveClusters:
             self._users[name] -= 1
             if self._users[name]:
                 return
-            del self._users[name], self._clusters[name]
-            unused = self._take_out_unused()
+            del self._users[name]
+            unused = self._take_out_unused(self._clusters.pop(name).addresses, frozenset())
         self._retire(unused)
 
-    def _take_out_unused(self) -> list[LiveEndpoint]:
-        # Over all live endpoints, not only those of the change: a call that began before the last change may
-        # have brought one back.
-        clusters = self._clusters.values()
-        return self.endpoints.retire(
-            [address for address in list(self.endpoints) if not any(address in c.addresses for c in clusters)]
-        )
+    def _take_out_unused(self, before: frozenset[str], after: frozenset[str]) -> list[LiveEndpoint]:
+        named = self._named
+        for address in after - before:
+            named[address] = named.get(address, 0) + 1
+        for address in before - after:
+            named[address] -= 1
+            if not named[address]:
+                del named[address]
+        # All live endpoints, not only those of the change: a call that began before it may have brought one back.
+        return self.endpoints.retire([address for address in list(self.endpoints) if address not in named])
 
     def after_fork(self) -> None:
         """In a forked child: same clusters, new connections."""
@@ -162,3 +170,10 @@ class LiveClusters:
             live = self.endpoints.retire(list(self.endpoints))
         for endpoint in live:
             endpoint.release(drain=False)
+
+
+def _same(known: ClusterState | None, state: ClusterState) -> bool:
+    """Whether there is nothing to do: targets that share a cluster each bring a state of the same parts."""
+    if isinstance(known, ClusterConfig) and isinstance(state, ClusterConfig):
+        return known.cluster is state.cluster and known.assignment is state.assignment
+    return known == state

@@ -49,9 +49,11 @@ class LiveEndpoint:
 
     def failed(self) -> None:
         """It could not be reached: picked last for 1 s, doubling to 30 s with each further failure."""
+        now = self._clock()
+        if self.penalized_until > now:
+            return  # one outage, seen by many calls at once, is one failure
         self._failures += 1
-        penalty = min(FIRST_PENALTY * 2 ** min(self._failures - 1, 8), MAX_PENALTY)
-        self.penalized_until = self._clock() + penalty
+        self.penalized_until = now + min(FIRST_PENALTY * 2 ** min(self._failures - 1, 8), MAX_PENALTY)
 
     def succeeded(self) -> None:
         """It answered: forget failures."""

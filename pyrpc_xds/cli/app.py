@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,12 +18,15 @@ problems = Console(stderr=True, highlight=False)
 
 
 class Group(click.Group):
-    """Shows our own errors as one line, not as a traceback."""
+    """Shows our own errors as one line, not as a traceback; as JSON where that was asked for."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except PyrpcXdsError as error:
+            if "--json" in sys.argv:
+                print_json({"error": str(error)})
+                raise SystemExit(1) from error
             raise click.ClickException(str(error)) from error
 
 

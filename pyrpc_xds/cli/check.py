@@ -21,7 +21,8 @@ STYLE = {"error": "red", "warning": "yellow", "note": "dim"}
 def check(path: Path, strict: bool, as_json: bool) -> None:
     """Check PATH before it is deployed: a folder (or file) of Istio and Kubernetes YAML, or a bootstrap *.json.
 
-    Exits with 1 where something is refused or calls would fail.
+    Exits with 1 where something is refused, or leads nowhere whatever runs; --strict: also where pods that the rules
+    need are not among the documents, or rules have no effect.
     """
     if path.suffix == ".json":
         check_bootstrap(path, as_json)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 from pathlib import Path
 
 import click
+from rich.logging import RichHandler
 
-from .app import app, console, json_option, print_json
+from .app import app, console, json_option, print_json, problems
 
 
 @app.command("control-plane")
@@ -30,6 +32,8 @@ def control_plane(config: Path, listen: str, as_json: bool) -> None:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
+    if not as_json:
+        show_log()
     with ControlPlane(config, listen) as plane:
         if as_json:
             print_json({"address": plane.address})
@@ -38,3 +42,12 @@ def control_plane(config: Path, listen: str, as_json: bool) -> None:
                 f"serving [bold]{config}[/] as xDS on [bold]{plane.address}[/]; ISTIOD_ADDR={plane.address}"
             )
         stopping.wait()
+
+
+def show_log() -> None:
+    """What happens while it serves, as lines on standard error: bad documents, reloads, refusals of clients."""
+    handler = RichHandler(console=problems, show_path=False, markup=False, log_time_format="%H:%M:%S")
+    logger = logging.getLogger("pyrpc_xds.controlplane")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False

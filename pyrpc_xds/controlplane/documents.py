@@ -6,6 +6,7 @@ does not make the others bad: they are returned together with the errors.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,17 @@ MAX_FILE_BYTES = 64 * 1024 * 1024
 _SUFFIXES = (".yaml", ".yml")
 _CLUSTER_SCOPED = {"Node"}
 # Kinds of the two API families that no proxyless node's routing depends on, or that are not served here.
+_ISTIO_KINDS = {
+    "DestinationRule",
+    "EnvoyFilter",
+    "Gateway",
+    "ProxyConfig",
+    "ServiceEntry",
+    "Sidecar",
+    "VirtualService",
+    "WorkloadEntry",
+    "WorkloadGroup",
+}
 _ISTIO_GROUPS = ("networking.istio.io", "security.istio.io", "telemetry.istio.io", "extensions.istio.io")
 
 Read = Callable[[Meta, Fields], Resource]
@@ -149,6 +161,13 @@ class _Collector:
         if group == "security.istio.io":
             self.notes.append(
                 f"{where}: {kind} is not enforced here: this control plane has no security policies"
+            )
+        elif group == "networking.istio.io" and kind not in _ISTIO_KINDS:
+            alike = difflib.get_close_matches(kind, [name for _, name in self._readers], 1)
+            raise ConfigError(
+                f"Istio has no kind {kind!r}",
+                where=where,
+                hint=f"Did you mean {alike[0]}?" if alike else f"It has {', '.join(sorted(_ISTIO_KINDS))}.",
             )
         elif group in _ISTIO_GROUPS or group == "gateway.networking.k8s.io":
             self.notes.append(f"{where}: {kind} is not served here")

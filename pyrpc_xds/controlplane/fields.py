@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
@@ -67,6 +68,13 @@ class Fields:
         """Raise the error that field ``name`` of this mapping ``what``."""
         raise ConfigError(f"{self._field(name)} {what}", where=self.where, hint=hint)
 
+    def _instead_of(self, name: str) -> str:
+        """What to do about a missing field: perhaps it is there, misspelt."""
+        alike = difflib.get_close_matches(
+            name, [key for key in map(str, self._value) if key not in self._used], 1
+        )
+        return f"Did you mean it by {alike[0]!r}?" if alike else "Add it."
+
     def _field(self, name: str) -> str:
         return ".".join(part for part in (self.path, name) if part) or "the document"
 
@@ -98,7 +106,7 @@ class Fields:
         value = self.raw(name)
         if value is None or value == "":
             if default is None:
-                self.fail(name, "is missing", "Add it.")
+                self.fail(name, "is missing", self._instead_of(name))
             return default
         if not isinstance(value, str):
             self.fail(name, f"is {_shown(value)}, not a string", "Put it in quotes.")
@@ -223,8 +231,9 @@ class Fields:
         """Refuse the fields that were neither read nor ignored."""
         unknown = sorted(str(name) for name in self._value if name not in self._used)
         if unknown:
-            known = ", ".join(sorted(self._used))
-            self.fail(unknown[0], "is not a field that is known here", f"Known are: {known}.")
+            alike = difflib.get_close_matches(unknown[0], self._used, 1)
+            hint = f"Did you mean {alike[0]}?" if alike else f"Known are: {', '.join(sorted(self._used))}."
+            self.fail(unknown[0], "is not a field that is known here", hint)
 
 
 def check_export_to(spec: Fields, meta: Meta) -> None:

@@ -14,6 +14,7 @@ from types import TracebackType
 
 from ..errors import ConfigError, UsageError
 from .documents import Documents, config_files, keep_last_good, read_files, read_text
+from .fields import MAX_PORT
 from .names import CLUSTER_DOMAIN, host_port
 from .registry import Mesh
 from .reload import FolderWatch
@@ -181,6 +182,7 @@ class ControlPlane:
                 return False
             self._changes += 1
             self._server.publish(self._snapshot(documents))
+            logger.info("pushed version %s: %d objects", self._version(), len(documents.resources))
         return True
 
     def _version(self) -> str:
@@ -198,9 +200,11 @@ class ControlPlane:
 def _listen_address(address: str) -> tuple[str, str]:
     """The host and what grpcio is to listen on. Raises ConfigError."""
     host, colon, port = address.rpartition(":")
-    if not colon or not port.isdigit():
+    if not colon or not port.isdecimal() or int(port) > MAX_PORT:
         raise ConfigError(
-            "this is not host:port", where=f"address {address!r}", hint="Write it as 127.0.0.1:15010."
+            "this is not host:port with a port up to 65535",
+            where=f"address {address!r}",
+            hint="Write it as 127.0.0.1:15010.",
         )
     host = host.strip("[]")
     if host == "localhost":

@@ -139,6 +139,7 @@ def _string_match(field: Fields) -> StringMatch:
     if len(given) > 1:
         field.fail("", f"has {' and '.join(given)}", "Give one of exact, prefix, regex.")
     value = field.text(given[0]) if given else ""
+    field.ignore("exact", "prefix", "regex")
     field.finish()
     if not given:
         return StringMatch(MatchKind.PRESENT)

@@ -116,7 +116,7 @@ class Router:
             raise Unavailable(f"{self.authority}: {self.failure}{'; ' + note if note else ''}")
         waited = self._ready_timeout if timeout is None else timeout
         reason = note or "the control plane has not answered yet"
-        text = f"{self.authority}: no configuration within {waited:g} s; {reason}"
+        text = f"{self.authority}: no configuration within {waited:.3g} s; {reason}"
         raise Unavailable(text) if timeout is None else DeadlineExceeded(text)
 
     def on_close(self, callback: Callable[[], None]) -> None:
@@ -138,10 +138,10 @@ class Router:
         with self._lock:
             follow, self._follow = self._follow, None
         if follow is not None:
+            parents, self._parents = self._parents, None
+            if parents is not None:
+                self.publish(parents)  # before the child's own can come
             follow()
-            if self._parents is not None:
-                self.publish(self._parents)
-                self._parents = None
 
     def close(self) -> None:
         """Stop following the target. Calling it again does nothing."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -12,9 +13,9 @@ from collections.abc import Iterator
 import pytest
 
 import pyrpc_xds
-from examples.greeter import scenario
+from examples.greeter import idl, scenario
 from pyrpc_xds.errors import DeadlineExceeded, Unavailable
-from tests.e2e.mesh import PROTOCOLS, Load, Mesh, Protocol, environment, eventually, mesh, to
+from tests.e2e.mesh import PROTOCOLS, TARGET, Load, Mesh, Protocol, environment, eventually, mesh, to
 
 
 @pytest.fixture(params=PROTOCOLS)
@@ -98,7 +99,10 @@ def test_swapping_routes_under_load_loses_no_call_and_ends_on_the_last_ones(worl
     assert load.seen.keys() == {"v1.0.0", "v2.0.0"}
 
 
-def test_an_endpoint_that_leaves_gets_no_new_call_and_its_running_call_finishes(world: Mesh) -> None:
+def test_an_endpoint_that_leaves_gets_no_new_call_and_its_running_call_finishes(
+    world: Mesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pyrpc_xds.client.LINGER", 0.05)  # so that it is drained while the call runs
     old, new = world.serve("v1"), world.serve("v2")
     world.apply(endpoints=[old])
     call = world.caller()
@@ -110,6 +114,9 @@ def test_an_endpoint_that_leaves_gets_no_new_call_and_its_running_call_finishes(
     world.apply(endpoints=[new])
     eventually(lambda: world.client.dump()["resources"] != [] and _endpoint_ports(world) == {new.port})
     assert {call() for _ in range(20)} == {"v2.0.0"}
+    eventually(lambda: not world.client._retired)
+    time.sleep(0.1)
+    assert running.is_alive()
     old.hold.set()
     running.join(20)
     assert answers == ["v1.0.0"]
@@ -149,8 +156,10 @@ def test_all_endpoints_gone_is_unavailable_at_once_and_heals(world: Mesh) -> Non
     assert call() == "v1.0.0"
     world.apply(endpoints=[])
     eventually(lambda: _endpoint_ports(world) == set())
+    began = time.monotonic()
     with pytest.raises(Unavailable, match="has no usable endpoints"):
         call()
+    assert time.monotonic() - began < 1
     world.apply(endpoints=[greeter])
     eventually(lambda: _endpoint_ports(world) == {greeter.port})
     assert call() == "v1.0.0"
@@ -204,33 +213,46 @@ def test_a_server_killed_under_load_costs_at_most_the_calls_in_flight(protocol: 
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
-def test_a_forked_child_calls_thrift_with_connections_of_its_own_and_the_parent_goes_on() -> None:
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_child_forked_before_or_after_the_first_call_follows_the_rules_as_its_parent_does(
+    moment: str,
+) -> None:
     with mesh("thrift") as world:
         world.serve("v1"), world.serve("v2")
         world.apply(to("v1"))
-        call = world.caller()
-        assert call() == "v1.0.0"
-        child = os.fork()
-        if child == 0:
-            code = 1
-            try:
-                code = 0 if {call() for _ in range(20)} == {"v1.0.0"} else 2
-            finally:
-                os._exit(code)
-        deadline = time.monotonic() + 20
-        while True:
-            done, status = os.waitpid(child, os.WNOHANG)
-            if done:
-                break
-            if time.monotonic() > deadline:
-                os.kill(child, signal.SIGKILL)
-                os.waitpid(child, 0)
-                pytest.fail("the child hangs")
-            time.sleep(0.01)
-        assert os.waitstatus_to_exitcode(status) == 0
-        assert {call() for _ in range(20)} == {"v1.0.0"}
-        world.apply(to("v2"))
-        eventually(lambda: call() == "v2.0.0")
+        with subprocess.Popen(
+            [sys.executable, "-m", "tests.e2e.forking", moment, TARGET],
+            env={**os.environ, **environment(world.plane.address)},
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as process:
+            assert process.stdout
+            first = ["v1.0.0"] if moment == "after" else []
+            said = [process.stdout.readline().strip() for _ in range(2 + len(first))]
+            assert said[: len(first)] == first
+            assert sorted(said[len(first) :]) == ["child v1.0.0", "parent v1.0.0"]
+            world.apply(to("v2"))
+            assert process.wait(60) == 0
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_targets_opened_and_closed_again_leave_nothing_in_the_client(protocol: Protocol) -> None:
+    with mesh(protocol) as world:
+        greeter = world.serve("v1")
+        world.apply(to("v1"))
+        for target in (f"direct:///{greeter.address}", TARGET) * 5:
+            if protocol == "thrift":
+                module = idl.thrift()
+                with world.client.thrift.client(module.Greeter, target, timeout=10) as client:
+                    assert client.SayHello(module.HelloRequest(name="x")).id == "v1.0.0"
+            else:
+                messages, services = idl.protobuf()
+                with world.client.triple.channel(target) as channel:
+                    stub = services.GreeterStub(channel)
+                    assert stub.SayHello(messages.HelloRequest(name="x"), timeout=10).id == "v1.0.0"
+        eventually(lambda: world.client.dump()["resources"] == [])
+        assert not world.client._clusters
+        assert not world.client._followers
 
 
 def test_one_client_serves_both_protocols_at_once() -> None:

@@ -93,7 +93,8 @@ def _refuse_tls(message: Any) -> None:
         if kind != _RAW_BUFFER:
             raise Refused(
                 f"{field} {socket.name!r} demands {kind.rpartition('.')[2] or 'a secured transport'}, "
-                "which is not supported; its calls are not sent in plaintext instead"
+                "which is not supported: this version is not used, the last accepted one stays. "
+                "To be without TLS set the DestinationRule's trafficPolicy.tls.mode: DISABLE"
             )
 
 

@@ -111,9 +111,29 @@ def test_penalties_double_to_their_maximum_and_success_forgets_them() -> None:
     for _ in range(8):
         endpoint.failed()
         penalties.append(endpoint.penalized_until - world.now)
+        world.now = endpoint.penalized_until
     assert penalties == [1.0, 2.0, 4.0, 8.0, 16.0, MAX_PENALTY, MAX_PENALTY, MAX_PENALTY]
     endpoint.succeeded()
     assert endpoint.penalized_until == 0.0
+
+
+def test_one_outage_seen_by_many_calls_is_one_failure() -> None:
+    world = World()
+    endpoint = world.clusters.endpoints["a:1"]
+    for _ in range(64):
+        endpoint.failed()
+    assert endpoint.penalized_until - world.now == FIRST_PENALTY
+
+
+def test_targets_that_share_a_cluster_do_not_rebuild_its_picker() -> None:
+    world = World()
+    cluster = world.cluster("c", "a:1", "b:1")
+    known = cluster.state
+    assert isinstance(known, ClusterConfig)
+    first = cluster.pick().address
+    world.clusters.apply("c", ClusterConfig(known.cluster, known.assignment))
+    assert cluster.state is known
+    assert cluster.pick().address != first
 
 
 def test_where_all_endpoints_failed_the_one_due_first_is_used_rather_than_none() -> None:

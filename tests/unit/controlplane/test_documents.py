@@ -61,7 +61,7 @@ BAD = {
     ),
     "unknown field": (
         virtual_service(f"{{{ROUTE}, timout: 1s}}"),
-        "spec.http[0].timout is not a field that is known here. Known are: ",
+        "spec.http[0].timout is not a field that is known here. Did you mean timeout?",
     ),
     "no action": (virtual_service("{name: x}"), "spec.http[0] has no action. Give exactly one of route"),
     "two actions": (

@@ -169,7 +169,7 @@ def test_cluster_that_breaks_a_rule_is_refused(message: Any, reason: str) -> Non
 
 
 def test_tls_is_refused_in_words_that_say_nothing_goes_in_plaintext() -> None:
-    with pytest.raises(ResourceInvalid, match="not sent in plaintext"):
+    with pytest.raises(ResourceInvalid, match="this version is not used"):
         decoded(cluster(transport_socket=socket(tls_pb2.UpstreamTlsContext())))
 
 
