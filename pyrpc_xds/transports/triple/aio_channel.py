@@ -90,6 +90,8 @@ class AioTripleChannel(grpc.aio.Channel):
         self._router: Any = self._target.router
         self._failed = False
         self._closed = False
+        # Closed, and past the grace that running calls were given.
+        self._ended = False
         self._running: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def __repr__(self) -> str:
@@ -204,6 +206,7 @@ class AioTripleChannel(grpc.aio.Channel):
         calls = [call for call in members(self._running) if not call.done()]
         if calls and grace:
             await asyncio.wait([asyncio.ensure_future(_over(call)) for call in calls], timeout=grace)
+        self._ended = True
         for call in calls:
             call.cancel()
         if self._targets.leave(self._target):
@@ -212,6 +215,7 @@ class AioTripleChannel(grpc.aio.Channel):
 
     def close_soon(self) -> None:
         """Close without waiting, from any thread: when the client closes."""
+        self._ended = True
         if self._shut():
             self._targets.release(self._target)
 
@@ -267,8 +271,13 @@ class AioTripleChannel(grpc.aio.Channel):
                     self._running.add(call)
                     return call
                 picked = destination, cluster, endpoint
-        start = Start(self._target, method, timeout, metadata, headers, bool(wait_for_ready), picked)
+        start = Start(
+            self._target, method, timeout, metadata, headers, bool(wait_for_ready), picked, self._over
+        )
         return self._later(method, self._started(start, credentials, compression, requests), timeout)
+
+    def _over(self) -> bool:
+        return self._ended
 
     async def _started(self, start: Start, credentials: Any, compression: Any, requests: Any) -> Any:
         while True:

@@ -188,7 +188,12 @@ class TripleChannel(grpc.Channel):
                         endpoint.succeeded()
                     return call, shorter(destination, timeout), metadata
                 picked = destination, cluster, endpoint
-        return Start(self._target, method, timeout, metadata, headers, bool(wait_for_ready), picked)
+        return Start(
+            self._target, method, timeout, metadata, headers, bool(wait_for_ready), picked, self._over
+        )
+
+    def _over(self) -> bool:
+        return self._closed
 
     def _begin_blocking(
         self, method: Method, timeout: float | None, metadata: Metadata | None, wait_for_ready: bool | None
@@ -218,7 +223,12 @@ class TripleChannel(grpc.Channel):
             return PendingCall.failed(error)
         if isinstance(begun, Start):
             start = begun
-            call = PendingCall.begin(lambda: self._started(start), make, timeout, self._targets.threads)
+
+            def prepare(cancelled: Callable[[], bool]) -> _Ready:
+                start.over = lambda: self._closed or cancelled()
+                return self._started(start)
+
+            call = PendingCall.begin(prepare, make, timeout, self._targets.threads)
         else:
             call = make(begun)
         self._running.add(call)

@@ -35,14 +35,15 @@ class PendingCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
     @classmethod
     def begin(
         cls,
-        prepare: Callable[[], Any],
+        prepare: Callable[[Callable[[], bool]], Any],
         make: Callable[[Any], Any],
         timeout: float | None,
         threads: threading.BoundedSemaphore,
     ) -> PendingCall:
         """Begin a call on a thread.
 
-        :param prepare: what has to be waited for; may raise.
+        :param prepare: what has to be waited for; may raise. It is given what tells whether the caller has
+            cancelled, and ends soon after.
         :param make: makes grpcio's call of what ``prepare`` returned.
         :param timeout: seconds that the call may take.
         :param threads: how many calls may have one at once; the caller of one more waits in place of it.
@@ -66,13 +67,13 @@ class PendingCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
 
     def _run(
         self,
-        prepare: Callable[[], Any],
+        prepare: Callable[[Callable[[], bool]], Any],
         make: Callable[[Any], Any],
         threads: threading.BoundedSemaphore | None,
     ) -> None:
         call, error = None, None
         try:
-            ready = prepare()
+            ready = prepare(self._settled)
             if self._settled():  # cancelled meanwhile: the server never hears of it
                 return
             call = make(ready)

@@ -3,8 +3,7 @@
 Beginning a call is: configuration, route, cluster, endpoint, connected channel. Where all of it is at hand,
 the channels do it without waiting. Where something has to be waited for, they make a :class:`Start`, whose
 :meth:`Start.steps` says what, one step at a time, without doing it: blocking callers and asyncio carry the
-    steps
-out in their own ways.
+steps out in their own ways.
 
 **No call runs twice.** A call is given to grpcio only after its endpoint's channel was seen READY, and it
 is given once. Another endpoint is tried only while the channel of the one before has *not* become READY:
@@ -25,7 +24,7 @@ from ...errors import CallError, Unavailable, UsageError
 from ...resilience.deadline import shorter
 from ..base import Destination, LiveCluster, LiveEndpoint, Mesh, Router, Snapshot
 from .connection import Connection, Drained, TripleConnector
-from .errors import TripleDeadlineExceeded, TripleError, TripleUnavailable, translated
+from .errors import TripleCancelled, TripleDeadlineExceeded, TripleError, TripleUnavailable, translated
 from .metadata import Metadata, Pairs, base_headers
 from .options import Options, authority_of
 
@@ -149,10 +148,16 @@ class Target:
         self.users = 0
 
 
+def _never() -> bool:
+    return False
+
+
 class Start:
     """A call that has to wait before it can begin.
 
     :ivar metadata: what to send, attachments included: the context of the caller is not read again.
+    :ivar over: whether nobody waits for the call any more (its channel was closed, or it was cancelled): it
+        then ends at the next step, however long it may wait for ready. Any thread may call it.
     :param picked: the route and the endpoint that the caller has chosen already; dropping the choice would
         make round robin pass over the endpoints that are not connected yet.
     """
@@ -165,6 +170,7 @@ class Start:
         "_wait_for_ready",
         "metadata",
         "method",
+        "over",
         "target",
     )
 
@@ -177,6 +183,7 @@ class Start:
         headers: Mapping[str, str],
         wait_for_ready: bool,
         picked: Picked | None = None,
+        over: Callable[[], bool] = _never,
     ) -> None:
         self.target = target
         self.method = method
@@ -187,6 +194,7 @@ class Start:
         # Clock time of the caller's deadline, from the first step on: steps() may be carried out again.
         self._asked: float | None = None
         self._picked = picked
+        self.over = over
 
     def steps(self, clock: Callable[[], float]) -> Generator[Step, Any, Started]:
         """What to do, step by step; the result is where to call.
@@ -196,6 +204,7 @@ class Start:
             counts from now, the route's from the first routing decision.
         :raises TripleUnavailable: no route, no endpoint, or none that could be connected, and the call does
             not wait for ready.
+        :raises TripleCancelled: it is :attr:`over`.
         """
         router = self.target.router
         method = self.method
@@ -227,6 +236,8 @@ class Start:
                 connection = yield from self._connected(cluster, endpoint, until, clock)
             except Drained:
                 # Decided by a configuration that has been replaced meanwhile. Nothing has begun: decide anew.
+                if self.over():
+                    raise self._cancelled() from None
                 moves += 1
                 if moves < MAX_MOVES:
                     continue
@@ -234,6 +245,8 @@ class Start:
                     f"{self.target.name} {method.path}: the endpoints keep leaving"
                 ) from None
             except CallError as error:
+                if self.over():
+                    raise self._cancelled() from error
                 if not self._wait_for_ready or not isinstance(error, Unavailable):
                     if isinstance(error, TripleError):
                         raise
@@ -259,19 +272,24 @@ class Start:
         # by a race with another caller: hence a few picks more than attempts.
         for _ in range(2 * MAX_ENDPOINTS):
             if endpoint not in tried:
-                ready = yield Connect(endpoint.connection, _at_most(PATIENCE_SECONDS, limit - clock()))
+                seconds = _at_most(PATIENCE_SECONDS, limit - clock())
+                ready = yield Connect(endpoint.connection, seconds)
                 if ready:
                     return _reached(endpoint)
                 tried.append(endpoint)
                 if ready is None:
                     slow.append(endpoint)
-                endpoint.connection.failing = True
-                endpoint.failed()
+                # A deadline that left it no time to answer says nothing about the endpoint.
+                if ready is False or seconds == PATIENCE_SECONDS:
+                    endpoint.connection.failing = True
+                    endpoint.failed()
                 if len(tried) == MAX_ENDPOINTS or clock() >= limit:
                     break
             endpoint = cluster.pick(endpoint)
         # All are slow or have failed: the slow ones in turn, until one is connected or all have failed.
         while slow and clock() < limit:
+            if self.over():
+                raise self._cancelled()
             endpoint = slow.pop(0)
             ready = yield Connect(endpoint.connection, _at_most(PATIENCE_SECONDS, limit - clock()))
             if ready:
@@ -283,6 +301,11 @@ class Start:
             raise self._late(f"connecting to {addresses}")
         reason = yield Explain(tried[-1].connection, _at_most(_REASON_SECONDS, limit - clock()))
         raise Unavailable(f"cluster {cluster.name}: could not connect to {addresses} (the last: {reason})")
+
+    def _cancelled(self) -> TripleCancelled:
+        return TripleCancelled(
+            f"{self.target.name} {self.method.path}: cancelled, or its channel closed, before it began"
+        )
 
     def _late(self, doing: str, why: Exception | None = None) -> TripleDeadlineExceeded:
         reason = f" ({why})" if why is not None else ""

@@ -557,3 +557,14 @@ class TestChannel:
         await asyncio.to_thread(client.mesh.close)
         with pytest.raises(ChannelClosed):
             stub.SayHello(pb.HelloRequest(name="a"))
+
+    async def test_client_that_closes_ends_calls_that_wait_for_ready(
+        self, client: AioClient, stub: Any, pb: Any, refused: Callable[[], str]
+    ) -> None:
+        client.router.serve(refused())
+        waiting = stub.SayHello(pb.HelloRequest(name="a"), wait_for_ready=True)
+        await eventually(lambda: client.router.snapshot and client.router.snapshot.routed)
+        await asyncio.to_thread(client.mesh.close)
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await asyncio.wait_for(asyncio.shield(waiting), 5)
+        assert failed.value.code() is grpc.StatusCode.CANCELLED

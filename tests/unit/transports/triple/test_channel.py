@@ -501,6 +501,11 @@ class TestConnectivity:
         eventually(lambda: states[-1] is grpc.ChannelConnectivity.READY)
 
 
+def starting() -> list[threading.Thread]:
+    """The threads that begin calls."""
+    return [thread for thread in threading.enumerate() if thread.name == "pyrpc-xds-triple-start"]
+
+
 class TestClosing:
     def test_closed_channel_refuses_calls(self, client: Client, stub: Any, pb: Any) -> None:
         stub.SayHello(pb.HelloRequest(name="a"))
@@ -538,6 +543,34 @@ class TestClosing:
         greeter.servicer.release.set()
         assert next(theirs).id == "v1"
         assert theirs.code() is grpc.StatusCode.OK
+
+    def test_close_ends_calls_that_wait_for_ready(
+        self, client: Client, pb: Any, pb_grpc: Any, refused: Callable[[], str]
+    ) -> None:
+        client.router.serve(refused())
+        other = client.triple.channel("xds:///greeter:80")  # keeps the target
+        stub = pb_grpc.GreeterStub(client.channel)
+        request = pb.HelloRequest(name="a")
+        with ThreadPoolExecutor(1) as pool:
+            blocked = pool.submit(stub.SayHello, request, wait_for_ready=True)
+            future = stub.SayHello.future(request, wait_for_ready=True)
+            stream = stub.SayHelloServerStream(request, wait_for_ready=True)
+            eventually(lambda: client.router.snapshot.routed)
+            client.channel.close()
+            assert blocked.exception(5).code() is grpc.StatusCode.CANCELLED
+        assert future.cancelled() and stream.cancelled()
+        eventually(lambda: not starting())
+        other.close()
+
+    def test_cancelled_future_that_waited_for_ready_gives_its_thread_back(
+        self, client: Client, stub: Any, pb: Any, refused: Callable[[], str]
+    ) -> None:
+        client.router.serve(refused())
+        futures = [stub.SayHello.future(pb.HelloRequest(name="a"), wait_for_ready=True) for _ in range(3)]
+        assert len(starting()) == 3
+        for future in futures:
+            assert future.cancel()
+        eventually(lambda: not starting())
 
     def test_client_that_closes_closes_its_channels(self, client: Client, stub: Any, pb: Any) -> None:
         stub.SayHello(pb.HelloRequest(name="a"))

@@ -10,6 +10,7 @@ import pytest
 from pyrpc_xds.errors import DeadlineExceeded, Unavailable
 from pyrpc_xds.transports.triple import TripleConnector, TripleDeadlineExceeded, TripleUnavailable
 from pyrpc_xds.transports.triple.connection import Drained
+from pyrpc_xds.transports.triple.errors import TripleCancelled
 from pyrpc_xds.transports.triple.target import (
     CONNECT_SECONDS,
     MAX_ENDPOINTS,
@@ -107,6 +108,19 @@ def test_endpoint_that_failed_is_left_for_the_next() -> None:
 def test_slow_endpoint_is_left_after_a_moment() -> None:
     play = Play("a:1", "b:1", outcomes={"a:1": [SLOW]})
     assert play.run(timeout=5) == ("b:1", 5 - PATIENCE_SECONDS)
+    assert play.router.endpoints["a:1"].failures == 1
+
+
+def test_endpoint_that_the_deadline_left_no_time_is_not_counted_as_failed() -> None:
+    play = Play("a:1", "b:1", outcomes={"a:1": [SLOW]})
+    with pytest.raises(TripleDeadlineExceeded, match="connecting to a:1"):
+        play.run(timeout=PATIENCE_SECONDS / 2)
+    assert play.router.endpoints["a:1"].failures == 0
+
+
+def test_endpoint_that_failed_within_a_short_deadline_is_counted() -> None:
+    play = Play("a:1", "b:1", outcomes={"a:1": [FAILED]})
+    assert play.run(timeout=PATIENCE_SECONDS / 2)[0] == "b:1"
     assert play.router.endpoints["a:1"].failures == 1
 
 
@@ -226,6 +240,25 @@ def test_wait_for_ready_ends_at_the_deadline_and_not_before() -> None:
     with pytest.raises(TripleDeadlineExceeded, match="no endpoints"):
         play.run(timeout=3.3, wait_for_ready=True)
     assert play.now == pytest.approx(103.3)
+
+
+def test_wait_for_ready_ends_when_nobody_waits_any_more() -> None:
+    play = Play()
+    play.router.serve()
+    start = play.start(None, wait_for_ready=True)
+    start.over = lambda: play.now > 110
+    with pytest.raises(TripleCancelled, match=f"greeter:80 {PATH}.*cancelled"):
+        play.carry_out(start)
+    assert play.now < 112
+
+
+def test_slow_endpoints_are_not_waited_for_when_nobody_waits_any_more() -> None:
+    play = Play("a:1", "b:1", outcomes={"a:1": [SLOW], "b:1": [SLOW]})
+    start = play.start(None)
+    start.over = lambda: play.now > 101
+    with pytest.raises(TripleCancelled):
+        play.carry_out(start)
+    assert play.now < 102
 
 
 def test_no_route_is_not_waited_for_without_wait_for_ready() -> None:
