@@ -111,8 +111,11 @@ class ThriftServer:
         self._wake = socket.socketpair()
         for end in self._wake:
             end.setblocking(False)
-        self._reactor = threading.Thread(target=self._react, name=f"thrift {self.address}", daemon=True)
-        self._reactor.start()
+        reactor = threading.Thread(target=self._react, name=f"thrift {self.address}", daemon=True)
+        reactor.start()
+        # Not before: a stop at this moment would wait for a thread that has not begun. One that comes now finds no
+        # reactor, and the reactor finds itself stopped.
+        self._reactor = reactor
         return self
 
     def serve(self, grace: float = 30.0) -> None:
