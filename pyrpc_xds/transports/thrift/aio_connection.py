@@ -302,7 +302,7 @@ class AioPool:
 
     @property
     def late(self) -> int:
-        """See :attr:`.mux.MuxPool.late`."""
+        """See :attr:`.mux_pool.MuxPool.late`."""
         pools = [each for each in list(self._loops.values()) if isinstance(each, LoopMuxPool)]
         return sum(connection.late for each in pools for connection in each.connections)
 

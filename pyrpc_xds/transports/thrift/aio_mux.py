@@ -152,7 +152,7 @@ def _late(waiter: asyncio.Future[Any]) -> None:
 
 
 class AioStream:
-    """One call's part of an :class:`AioMuxConnection`: see :class:`.mux.Stream`."""
+    """One call's part of an :class:`AioMuxConnection`: see :class:`.mux_pool.Stream`."""
 
     __slots__ = ("answered", "connection", "opener", "over")
 
@@ -190,7 +190,7 @@ class AioStream:
 
 
 class LoopMuxPool:
-    """The connections of one endpoint in one loop, shared by calls: the twin of :class:`.mux.MuxPool`.
+    """The connections of one endpoint in one loop, shared by calls: the twin of :class:`.mux_pool.MuxPool`.
 
     :param closed: whether the endpoint has left the mesh.
     """
@@ -224,7 +224,7 @@ class LoopMuxPool:
         return [each for each in self.connections if not each.users]
 
     def take_idle(self) -> AioStream | None:
-        """See :meth:`.mux.MuxPool.take_idle`."""
+        """See :meth:`.mux_pool.MuxPool.take_idle`."""
         if self.closed:
             return None
         now = self._loop.time()
@@ -304,14 +304,14 @@ class LoopMuxPool:
         return protocol
 
     def put(self, stream: AioStream) -> None:
-        """See :meth:`.mux.MuxPool.put`."""
+        """See :meth:`.mux_pool.MuxPool.put`."""
         if not stream.over:
             stream.over = True
             self._openers.append(stream.opener)
             stream.connection.leave()
 
     def discard(self, stream: AioStream) -> None:
-        """See :meth:`.mux.MuxPool.discard`."""
+        """See :meth:`.mux_pool.MuxPool.discard`."""
         if not stream.over:
             stream.over = True
             if stream.answered:

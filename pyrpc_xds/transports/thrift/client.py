@@ -17,7 +17,7 @@ from .connection import Connection, NotSent
 from .failover import Failover
 from .limits import Limits, PoolLimits
 from .middleware import Middleware, chained
-from .mux import MuxPool, Stream
+from .mux_pool import MuxPool, Stream
 from .outgoing import Outgoing
 from .pool import Pool, PoolClosed
 from .service import Method, Service

@@ -1,0 +1,186 @@
+"""The connections of a client to one endpoint that calls of threads share (:mod:`.mux`)."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Mapping
+from time import monotonic
+from typing import Any
+
+from .codec import Codec
+from .connection import connect
+from .frames import Opener
+from .header import Header
+from .limits import Limits, PoolLimits
+from .mux import Broken, MuxConnection
+from .pool import PoolClosed, PoolFull, _pools
+from .wire import Wire
+
+
+class Stream:
+    """One call's part of a :class:`MuxConnection`, to be used as :class:`.connection.Connection` is."""
+
+    __slots__ = ("answered", "connection", "opener", "over")
+
+    def __init__(self, connection: MuxConnection, opener: Opener) -> None:
+        self.connection = connection
+        self.opener = opener
+        self.answered = False
+        self.over = False
+
+    @property
+    def codec(self) -> Codec:
+        """Of this call alone."""
+        return self.opener.codec
+
+    @property
+    def header(self) -> Header | None:
+        """Of the answer."""
+        return self.opener.header
+
+    def exchange(
+        self,
+        request: bytes,
+        deadline: float,
+        schemas: Mapping[bytes, Any] | None,
+        oneway: bool = False,
+        seqid: int = 0,
+    ) -> tuple[bytes, int]:
+        """See :meth:`.connection.Connection.exchange`."""
+        frame = self.connection.exchange(request, deadline, seqid, oneway)
+        if oneway:
+            return frame
+        self.answered = True
+        return self.opener.open(*frame, schemas)
+
+
+class MuxPool:
+    """The connections of a client to one endpoint, shared by calls: :class:`.pool.Pool` for multiplexing.
+
+    Guarded by ``_lock``: everything that changes but ``_openers``.
+    """
+
+    def __init__(self, address: str, wire: Wire, limits: Limits, pool_limits: PoolLimits) -> None:
+        self.address = address
+        self._wire = wire
+        self._limits = limits
+        self._pool_limits = pool_limits
+        self._connections: tuple[MuxConnection, ...] = ()
+        # Left by calls that ended well; what takes messages apart belongs to one call at a time.
+        self._openers: deque[Opener] = deque(maxlen=pool_limits.idle)
+        self._opening = 0
+        self._closed = False
+        self._lock = threading.Lock()
+        self._opened = threading.Condition(self._lock)
+        _pools.add(self)
+
+    def __repr__(self) -> str:
+        users = sum(each.users for each in self._connections)
+        state = "closed" if self._closed else f"{len(self._connections)} open, {users} calls"
+        return f"<MuxPool {self.address} [{self._wire}] {state}>"
+
+    @property
+    def late(self) -> int:
+        """Answers that came after their callers had gone, on the connections that are open."""
+        return sum(each.late for each in self._connections)
+
+    def take_idle(self) -> Stream | None:
+        """A part of an open connection; ``None``: there is none, or one more should be opened."""
+        if self._closed:
+            return None
+        connections = self._connections
+        now = monotonic()
+        best: MuxConnection | None = None
+        for each in connections:
+            if not each.users and now - each.since > self._pool_limits.idle_time:
+                each.retire()
+            if each.usable and (best is None or each.users < best.users):
+                best = each
+        if best is None or (best.users and len(connections) + self._opening < self._pool_limits.multiplexed):
+            return None
+        return self._stream(best)
+
+    def _stream(self, connection: MuxConnection) -> Stream | None:
+        if not connection.join():
+            return None
+        try:
+            opener = self._openers.pop()
+        except IndexError:
+            opener = Opener(self._wire, self._limits)
+        return Stream(connection, opener)
+
+    def open(self, deadline: float) -> Stream:
+        """See :meth:`.pool.Pool.open`."""
+        while True:
+            with self._lock:
+                if self._closed:
+                    raise PoolClosed(self.address)
+                self._connections = tuple(each for each in self._connections if each.usable)
+                if len(self._connections) + self._opening < self._pool_limits.multiplexed:
+                    self._opening += 1
+                    break
+                if not self._connections and not self._opened.wait(deadline - monotonic()):
+                    raise PoolFull(f"no connection to {self.address} in time")
+                connections = self._connections
+            for each in sorted(connections, key=lambda each: each.users):
+                stream = self._stream(each)
+                if stream is not None:
+                    return stream
+        made = None
+        try:
+            limit = min(deadline, monotonic() + self._pool_limits.connect_timeout)
+            made = MuxConnection(connect(self.address, self._wire, self._limits, limit), self._limits)
+            made.join()
+        finally:
+            with self._lock:
+                self._opening -= 1
+                if made is not None:
+                    self._connections = (*self._connections, made)
+                self._opened.notify_all()
+        if self._gone():
+            made.retire()
+            made.leave()
+            raise PoolClosed(self.address)
+        return Stream(made, Opener(self._wire, self._limits))
+
+    def _gone(self) -> bool:
+        return self._closed
+
+    def put(self, stream: Stream) -> None:
+        """The call has its answer, or nothing of it was sent."""
+        if not stream.over:
+            stream.over = True
+            self._openers.append(stream.opener)
+            stream.connection.leave()
+
+    def discard(self, stream: Stream) -> None:
+        """The call failed. Where its answer was wrong, so is the connection."""
+        if not stream.over:
+            stream.over = True
+            if stream.answered:
+                stream.connection.fail(Broken("another answer on the connection was refused"))
+            stream.connection.leave()
+
+    def drain(self) -> None:
+        """See :meth:`pyrpc_xds.transports.base.Connection.drain`."""
+        with self._lock:
+            self._closed = True
+            connections = self._connections
+            self._opened.notify_all()
+        for each in connections:
+            each.retire()
+
+    def close(self) -> None:
+        """See :meth:`pyrpc_xds.transports.base.Connection.close`; running calls fail at once."""
+        self.drain()
+        for each in self._connections:
+            each.fail(Broken("the client was closed"))
+
+    def _forked(self) -> None:
+        self._lock = threading.Lock()
+        self._opened = threading.Condition(self._lock)
+        for each in self._connections:
+            each.abandon()
+        self._connections = ()
+        self._opening = 0
