@@ -22,6 +22,7 @@ from .business import BusinessAware, surfaced
 from .connection import READY, Connection, members
 from .connectivity import Connectivity
 from .errors import ChannelClosed, TripleError, translated
+from .fork import reset_in_child
 from .metadata import Metadata, Pairs, outgoing
 from .options import Options
 from .pending import PendingCall
@@ -52,6 +53,15 @@ class TripleChannel(grpc.Channel):
         # Futures and streams, to cancel them when the channel is closed while others share its connections.
         self._running: weakref.WeakSet[Any] = weakref.WeakSet()
         self._connectivity = Connectivity(self._target.router)
+        reset_in_child(self)
+
+    def after_fork(self) -> None:
+        """In a forked child: calls that the parent had not begun are the parent's, and fail here."""
+        self._lock = threading.Lock()
+        self._connectivity.after_fork()
+        for call in members(self._running):
+            if isinstance(call, PendingCall):
+                call.after_fork()
 
     def __repr__(self) -> str:
         return f"<TripleChannel {self._target.name}{' closed' if self._closed else ''}>"

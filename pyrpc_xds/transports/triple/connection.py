@@ -26,7 +26,7 @@ import grpc.aio
 import grpc.experimental
 from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
-from .options import Options, authority_of, grpc_address, merged
+from .options import Options, grpc_address, merged
 
 IDLE, CONNECTING, READY, TRANSIENT_FAILURE, SHUTDOWN = range(5)
 
@@ -344,6 +344,7 @@ def _multicallable(channel: Any, key: tuple[Any, ...]) -> Any:
 class TripleConnector:
     """How the Triple transport reaches endpoints (:class:`pyrpc_xds.transports.base.Connector`).
 
+    :ivar options: of the channels of the endpoints.
     :param target: its authority becomes the ``:authority`` of the calls, so connections are not shared
         between targets.
     :param options: grpc channel options, on top of :data:`.options.DEFAULTS`.
@@ -354,7 +355,7 @@ class TripleConnector:
 
     def __init__(self, target: str, options: Options, compression: grpc.Compression | None) -> None:
         self.key: tuple[Any, ...] = ("triple", target, options, compression)
-        self.options = merged(authority_of(target), options)
+        self.options = options
         self.compression = compression
         single = grpc.experimental.ChannelOptions.SingleThreadedUnaryStream
         self.single_threaded = "GRPC_SINGLE_THREADED_UNARY_STREAM" in os.environ or any(
@@ -362,6 +363,13 @@ class TripleConnector:
         )
         self._connections: weakref.WeakSet[Connection] = weakref.WeakSet()
         _connectors.add(self)
+
+    def serve(self, authority: str) -> None:
+        """Use :data:`.options.DEFAULTS` and this ``:authority`` from here on; no channel is open yet.
+
+        :param authority: the target's, as its router has it: the core is who reads targets.
+        """
+        self.options = merged(authority, self.options)
 
     def connect(self, address: str) -> Connection:
         """The connection for an address; opened at its first call."""

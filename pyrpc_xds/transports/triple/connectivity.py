@@ -33,6 +33,14 @@ class Connectivity:
         self._watching = False
         self._closed = threading.Event()
 
+    def after_fork(self) -> None:
+        """In a forked child: the watching thread is the parent's; the next subscriber starts another."""
+        closed = self._closed.is_set()
+        self._lock, self._closed = threading.Lock(), threading.Event()
+        self._watching = False
+        if closed:
+            self._closed.set()
+
     def subscribe(self, callback: Callback) -> None:
         """Call ``callback`` soon with the present state, and at each change."""
         with self._lock:

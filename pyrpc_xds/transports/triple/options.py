@@ -38,17 +38,6 @@ def merged(authority: str, options: Iterable[tuple[str, Any]] | None) -> Options
     return tuple(values.items())
 
 
-def authority_of(target: str) -> str:
-    """The authority of a target: what follows the scheme and its (empty) authority part.
-
-    :param target: ``xds:///host:port``, ``direct:///ip:port`` or ``host:port``.
-    """
-    _, scheme, rest = target.partition("://")
-    name = rest.partition("/")[2] if scheme else target
-    # As gRPC names what is reached over a unix socket.
-    return "localhost" if name.startswith("unix:") else name
-
-
 def grpc_address(address: str) -> str:
     """An endpoint's address as a gRPC target that resolves to itself without a look-up.
 

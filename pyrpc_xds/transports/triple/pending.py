@@ -8,6 +8,7 @@ never where it is made.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,8 @@ from typing import Any
 import grpc
 
 from .errors import TripleCancelled, TripleError
+
+_LOG = logging.getLogger(__name__)
 
 
 class PendingCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
@@ -31,6 +34,14 @@ class PendingCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
         self._call: Any = None
         self._error: BaseException | None = None
         self._waiting: list[Callable[[], None]] = []
+
+    def after_fork(self) -> None:
+        """In a forked child, which does not have the thread that would begin the call: it fails here, for
+        good.
+        """
+        self._condition = threading.Condition()
+        if not self._settled():
+            self._error = TripleCancelled("the process forked before the call began: its parent has it")
 
     @classmethod
     def begin(
@@ -98,7 +109,10 @@ class PendingCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
                 call.cancel()  # the caller cancelled first
             return False
         for action in waiting:
-            action()
+            try:
+                action()
+            except Exception:  # the others are called all the same, as grpcio does
+                _LOG.exception("a callback of a call failed")
         return True
 
     def _begun(self, timeout: float | None = None) -> Any:

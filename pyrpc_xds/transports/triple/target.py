@@ -25,8 +25,9 @@ from ...resilience.deadline import shorter
 from ..base import Destination, LiveCluster, LiveEndpoint, Mesh, Router, Snapshot
 from .connection import Connection, Drained, TripleConnector
 from .errors import TripleCancelled, TripleDeadlineExceeded, TripleError, TripleUnavailable, translated
+from .fork import reset_in_child
 from .metadata import Metadata, Pairs, base_headers
-from .options import Options, authority_of
+from .options import Options
 
 # gRFC A44's limit for attempts; and gRPC's limit for one connection (20 s) for all of them together, where no
 # deadline says less.
@@ -137,14 +138,15 @@ class Target:
     """One target with its router and connections, shared by the channels that were opened to it alike.
 
     :ivar name: as the caller wrote it.
-    :ivar authority: ``host:port``.
+    :ivar authority: ``host:port``, the ``:authority`` of the calls: what virtual hosts are matched against.
     """
 
     def __init__(self, mesh: Mesh, name: str, connector: TripleConnector) -> None:
         self.name = name
-        self.authority = authority_of(name)
         self.connector = connector
         self.router: Router = mesh.router(name, connector)
+        self.authority = self.router.authority
+        connector.serve(self.authority)
         self.users = 0
 
 
@@ -362,6 +364,11 @@ class Targets:
         self._mesh = mesh
         self._lock = threading.Lock()
         self._targets: dict[tuple[Any, ...], Target] = {}
+        reset_in_child(self)
+
+    def after_fork(self) -> None:
+        """In a forked child: no thread of the parent begins a call here or opens a target."""
+        self.threads, self._lock = threading.BoundedSemaphore(MAX_THREADS), threading.Lock()
 
     def open(self, name: str, options: Options, compression: Any) -> Target:
         """The target for a new channel.

@@ -562,6 +562,17 @@ class TestClosing:
         eventually(lambda: not starting())
         other.close()
 
+    def test_callback_that_raises_is_logged_and_costs_the_others_nothing(
+        self, connect: Connect, pb: Any, pb_grpc: Any, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        future = pb_grpc.GreeterStub(connect().channel).SayHello.future(pb.HelloRequest(name="a"))
+        called: list[Any] = []
+        future.add_done_callback(lambda _: 1 / 0)
+        future.add_done_callback(called.append)
+        assert future.cancel()
+        assert called == [future]
+        assert "ZeroDivisionError" in caplog.text
+
     def test_cancelled_future_that_waited_for_ready_gives_its_thread_back(
         self, client: Client, stub: Any, pb: Any, refused: Callable[[], str]
     ) -> None:

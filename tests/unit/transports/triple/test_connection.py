@@ -13,9 +13,11 @@ from typing import Any
 import grpc
 import pytest
 
+from pyrpc_xds import XdsClient
+from pyrpc_xds.bootstrap import Bootstrap, Node, Server
 from pyrpc_xds.transports.triple import TripleDeadlineExceeded, TripleUnavailable
 from pyrpc_xds.transports.triple import connection as connection_module
-from pyrpc_xds.transports.triple.options import authority_of, grpc_address, merged
+from pyrpc_xds.transports.triple.options import grpc_address, merged
 from tests.unit.transports.triple.conftest import Client, Running, eventually
 
 Connect = Callable[..., Client]
@@ -264,14 +266,20 @@ class TestOptions:
         ("target", "authority"),
         [
             ("xds:///greeter.default.svc:80", "greeter.default.svc:80"),
-            ("xds://authority.example/greeter:80", "greeter:80"),
+            ("xds:///Greeter.default.svc:80", "greeter.default.svc:80"),
+            ("xds:Greeter.default.svc:80", "greeter.default.svc:80"),
             ("direct:///127.0.0.1:80", "127.0.0.1:80"),
+            ("direct:127.0.0.1:80", "127.0.0.1:80"),
             ("greeter:80", "greeter:80"),
-            ("direct:///unix:/tmp/socket", "localhost"),
         ],
     )
-    def test_authority_of_a_target(self, target: str, authority: str) -> None:
-        assert authority_of(target) == authority
+    def test_authority_is_what_virtual_hosts_are_matched_against(self, target: str, authority: str) -> None:
+        bootstrap = Bootstrap((Server("127.0.0.1:1"),), Node("sidecar~127.0.0.1~client.default~default"))
+        with XdsClient(bootstrap) as client:
+            channel: Any = client.triple.channel(target)
+            assert channel._target.router.authority == authority
+            assert channel.unary_unary("/any.Service/Any")._method.headers[":authority"] == authority
+            assert dict(channel._target.connector.options)["grpc.default_authority"] == authority
 
     @pytest.mark.parametrize(
         ("address", "target"),

@@ -76,3 +76,53 @@ def test_child_of_a_fork_has_connections_of_its_own(support: str | None) -> None
     before, child, after = done.stdout.split()
     assert before == after
     assert child.startswith("ipv4:127.0.0.1:") and child != before
+
+
+# What other threads of the parent may hold at the fork, and futures that they were about to begin.
+HELD = """
+import faulthandler, os, sys, threading, traceback
+sys.path.insert(0, sys.argv[1])
+import grpc
+from tests.unit.transports.triple.fakes import FakeMesh
+from pyrpc_xds.transports.triple import TripleTransport
+
+mesh = FakeMesh(default_wait=10)
+triple = TripleTransport(mesh)
+channel = triple.channel("xds:///any:80")
+channel.subscribe(lambda state: None)  # the thread that watches is the parent's
+waiting = channel.unary_unary("/any.Service/Any").future(b"")
+held = [triple._targets._lock, channel._lock, channel._connectivity._lock, waiting._condition]
+for lock in held:
+    lock.acquire()
+while triple._targets.threads.acquire(blocking=False):
+    pass
+child = os.fork()
+if child == 0:
+    try:
+        faulthandler.dump_traceback_later(10, exit=True)
+        assert waiting.code() is grpc.StatusCode.CANCELLED
+        told = threading.Event()
+        channel.subscribe(lambda state: told.set())
+        assert told.wait(5)
+        before = threading.active_count()
+        later = channel.unary_unary("/any.Service/Any").future(b"", timeout=5)
+        assert threading.active_count() == before + 1  # not in this thread
+        later.cancel()
+        triple.channel("xds:///other:80").close()
+        channel.close()
+        os._exit(0)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+for lock in held:
+    lock.release()
+status = os.waitpid(child, 0)[1]
+assert not waiting.done()
+mesh.close()
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+def test_child_of_a_fork_waits_for_no_thread_of_its_parent() -> None:
+    done = subprocess.run([sys.executable, "-c", HELD, str(ROOT)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
