@@ -107,7 +107,7 @@ def thrift(ports: dict[str, int], sidecar: envoy_peer.EnvoyProcess | None) -> Fi
         import pyrpc_xds
 
         xds = pyrpc_xds.XdsClient.from_env()
-        client = xds.thrift.client(greeter.Greeter, mesh.target("thrift"))
+        client = xds.thrift.client(greeter.Greeter, mesh.target("thrift"), framing="framed")
         call = partial(client.SayHello, request)
         return call, call, xds.close
 

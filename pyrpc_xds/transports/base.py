@@ -138,6 +138,10 @@ class Router(Protocol):
 class Mesh(Protocol):
     """What the core offers a transport."""
 
+    @property
+    def workload(self) -> str:
+        """What calls of this process come from; empty where nothing says it."""
+
     def router(self, target: str, connector: Connector) -> Router:
         """Follow a target: ``xds:///host:port``, ``host:port`` (not looked up in xDS) or ``direct:///ip:port``.
 

@@ -81,7 +81,8 @@ class AioHandler(Handler):
 @contextlib.asynccontextmanager
 async def client_of(mesh: FakeMesh, **options: Any) -> AsyncIterator[Any]:
     options.setdefault("timeout", 5.0)
-    async with ThriftTransport(mesh).aio_client(idl.Everything, "x:1", **options) as client:
+    framed = {} if "trans_factory" in options else {"framing": "framed"}  # the form of the peers here
+    async with ThriftTransport(mesh).aio_client(idl.Everything, "x:1", **{**framed, **options}) as client:
         yield client
         mesh.close()
 
@@ -366,7 +367,7 @@ async def test_drain_finishes_the_running_call_and_takes_no_more() -> None:
 def test_one_client_in_several_loops() -> None:
     with thriftpy2_server("framed-binary", Handler()) as address:
         mesh = FakeMesh(address)
-        client = ThriftTransport(mesh).aio_client(idl.Everything, "x:1", timeout=5.0)
+        client = ThriftTransport(mesh).aio_client(idl.Everything, "x:1", framing="framed", timeout=5.0)
 
         async def work(number: int) -> None:
             for _ in range(20):

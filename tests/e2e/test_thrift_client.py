@@ -36,7 +36,8 @@ PAIR = "framed-binary"
 def client_of(mesh: FakeMesh, **options: Any) -> Iterator[Any]:
     options.setdefault("timeout", 5.0)
     try:
-        with ThriftTransport(mesh).client(idl.Everything, "x:1", **options) as client:
+        framed = {} if "trans_factory" in options else {"framing": "framed"}  # the form of the peers here
+        with ThriftTransport(mesh).client(idl.Everything, "x:1", **{**framed, **options}) as client:
             yield client
     finally:
         mesh.close()
@@ -450,7 +451,7 @@ def test_value_of_the_wrong_type_leaves_the_connection_usable() -> None:
 
 def test_closed_client_says_so_and_closes_its_router() -> None:
     mesh = FakeMesh("127.0.0.1:1")
-    client = ThriftTransport(mesh).client(idl.Everything, "x:1")
+    client = ThriftTransport(mesh).client(idl.Everything, "x:1", framing="framed")
     assert repr(client) == "<ThriftClient Everything of x:1>"
     view = client.with_options(timeout=1)
     client.close()

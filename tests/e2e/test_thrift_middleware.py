@@ -237,7 +237,7 @@ def test_answer_to_another_method_is_refused_where_it_could_be_decoded_out_of_st
 
     with (
         listening(serve) as address,
-        our_client("sync", idl.Everything, address) as client,
+        our_client("sync", idl.Everything, address, framing="framed") as client,
         pytest.raises(ThriftProtocolError, match="the answer is to b'other'"),
     ):
         client.echo(idl.Item())

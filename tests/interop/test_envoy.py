@@ -54,7 +54,9 @@ def test_triple_attachment_is_the_header_that_envoy_routes_by(
 
 def test_thrift_call_passes_envoys_thrift_proxy(sidecar: envoy.EnvoyProcess, xds: XdsClient) -> None:
     greeter = greeters.thrift_module()
-    client = xds.thrift.client(greeter.Greeter, f"direct:///127.0.0.1:{sidecar.port('thrift')}", timeout=10)
+    client = xds.thrift.client(
+        greeter.Greeter, f"direct:///127.0.0.1:{sidecar.port('thrift')}", framing="framed", timeout=10
+    )
     user = client.SayHello(greeter.HelloRequest(name="Joe"))
     assert (user.name, user.age) == ("Hello Joe", 21)
     assert "thrift.thrift.request_call: 1" in sidecar.admin("stats?filter=request_call$")

@@ -29,14 +29,14 @@ class ThriftTransport:
 
     def _workload(self, given: str | None) -> str:
         # A mesh need not know: it is only told to servers.
-        return str(getattr(self._mesh, "workload", "") or "") if given is None else given
+        return self._mesh.workload if given is None else given
 
     def client(
         self,
         service: Any,
         target: str,
         *,
-        framing: str = "framed",
+        framing: str = "buffered",
         protocol: str = "binary",
         package: str | None = None,
         timeout: float | None = None,
@@ -92,7 +92,7 @@ class ThriftTransport:
         service: Any,
         target: str,
         *,
-        framing: str = "framed",
+        framing: str = "buffered",
         protocol: str = "binary",
         package: str | None = None,
         timeout: float | None = None,

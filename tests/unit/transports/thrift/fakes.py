@@ -80,6 +80,8 @@ class FakeRouter:
 class FakeMesh:
     """:param endpoints: addresses that every target has; ``None``: no configuration ever comes."""
 
+    workload = ""
+
     def __init__(self, *endpoints: str, timeout: float | None = None, configured: bool = True) -> None:
         self.addresses = endpoints
         self.timeout = timeout
