@@ -266,7 +266,12 @@ def test_repr_says_authority_virtual_host_and_routes(build: Variant) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [(":method", "POST"), (":scheme", "http"), (":authority", AUTHORITY), ("content-type", "application/grpc")],
+    [
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":authority", AUTHORITY),
+        ("content-type", "application/grpc"),
+    ],
 )
 def test_what_every_call_has_is_matched_without_being_given(build: Variant, name: str, value: str) -> None:
     wanted = HeaderMatcher(name, StringMatcher(StringMatch.EXACT, value))
