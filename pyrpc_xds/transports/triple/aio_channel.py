@@ -70,7 +70,8 @@ class AioTripleChannel(grpc.aio.Channel):
 
     Calls may be made on any event loop, and on several: each has connections of its own.
 
-    Its connectivity is that of its configuration, as with :class:`.channel.TripleChannel`.
+    Its connectivity is that of its configuration, and it may be dropped, as with
+    :class:`.channel.TripleChannel`.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class AioTripleChannel(grpc.aio.Channel):
         # Closed, and past the grace that running calls were given.
         self._ended = False
         self._running: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._forget = targets.when_dropped(self, self._target)
 
     def __repr__(self) -> str:
         return f"<AioTripleChannel {self._target.name}{' closed' if self._closed else ''}>"
@@ -193,6 +195,7 @@ class AioTripleChannel(grpc.aio.Channel):
         if self._closed:
             return False
         self._closed = True
+        self._forget.detach()
         self._router = Closed(self._closed_error())
         return True
 

@@ -38,6 +38,9 @@ class TripleChannel(grpc.Channel):
 
     Its connectivity is that of its configuration: CONNECTING until the first one has come, READY from then
     on. Endpoints are connected when a call is first sent to them.
+
+    One that is dropped without :meth:`close` gives its target up when the next channel of the client is opened
+    or closed; calls that it began go on.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class TripleChannel(grpc.Channel):
         # Futures and streams, to cancel them when the channel is closed while others share its connections.
         self._running: weakref.WeakSet[Any] = weakref.WeakSet()
         self._connectivity = Connectivity(self._target.router)
+        self._forget = targets.when_dropped(self, self._target, self._connectivity.close)
         reset_in_child(self)
 
     def after_fork(self) -> None:
@@ -151,11 +155,19 @@ class TripleChannel(grpc.Channel):
             if self._closed:
                 return
             self._closed = True
-        self._router = Closed(ChannelClosed(f"the channel to {self._target.name} is closed"))
+        self._forget.detach()
+        self._router = Closed(self._closed_error())
         self._connectivity.close()
         for call in members(self._running):
             call.cancel()
         self._targets.release(self._target)
+
+    def _closed_error(self) -> ChannelClosed:
+        return ChannelClosed(f"the channel to {self._target.name} is closed")
+
+    def _refused(self, error: ValueError) -> ValueError:
+        """grpcio's error where it refuses to begin a call: ours, if the channel was closed meanwhile."""
+        return self._closed_error() if self._closed else error
 
     def __enter__(self) -> Self:
         return self
@@ -231,6 +243,13 @@ class TripleChannel(grpc.Channel):
             begun = self._begin(method, timeout, metadata, wait_for_ready)
         except TripleError as error:
             return PendingCall.failed(error)
+
+        def made(ready: _Ready) -> Any:
+            try:
+                return make(ready)
+            except ValueError as refused:
+                raise self._refused(refused) from None
+
         if isinstance(begun, Start):
             start = begun
 
@@ -238,9 +257,9 @@ class TripleChannel(grpc.Channel):
                 start.over = lambda: self._closed or cancelled()
                 return self._started(start)
 
-            call = PendingCall.begin(prepare, make, timeout, self._targets.threads)
+            call = PendingCall.begin(prepare, made, timeout, self._targets.threads)
         else:
-            call = make(begun)
+            call = made(begun)
         self._running.add(call)
         return call
 
@@ -279,6 +298,8 @@ class UnaryUnary(_MultiCallable, grpc.UnaryUnaryMultiCallable):  # type: ignore[
             return call(request, timeout, metadata, credentials, None, compression)
         except grpc.RpcError as error:
             raise surfaced(error) from None
+        except ValueError as error:
+            raise self._channel._refused(error) from None
 
     def with_call(
         self,
@@ -297,6 +318,8 @@ class UnaryUnary(_MultiCallable, grpc.UnaryUnaryMultiCallable):  # type: ignore[
             return call.with_call(request, timeout, metadata, credentials, None, compression)
         except grpc.RpcError as error:
             raise surfaced(error) from None
+        except ValueError as error:
+            raise self._channel._refused(error) from None
 
     def future(
         self,
@@ -361,6 +384,8 @@ class StreamUnary(_MultiCallable, grpc.StreamUnaryMultiCallable):  # type: ignor
             return call(request_iterator, timeout, metadata, credentials, None, compression)
         except grpc.RpcError as error:
             raise surfaced(error) from None
+        except ValueError as error:
+            raise self._channel._refused(error) from None
 
     def with_call(
         self,
@@ -379,6 +404,8 @@ class StreamUnary(_MultiCallable, grpc.StreamUnaryMultiCallable):  # type: ignor
             return call.with_call(request_iterator, timeout, metadata, credentials, None, compression)
         except grpc.RpcError as error:
             raise surfaced(error) from None
+        except ValueError as error:
+            raise self._channel._refused(error) from None
 
     def future(
         self,

@@ -14,8 +14,10 @@ the server's GOAWAY or REFUSED_STREAM declares unprocessed, gRFC A6).
 
 from __future__ import annotations
 
+import collections
 import threading
 import time
+import weakref
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -148,6 +150,10 @@ class Target:
         self.authority = self.router.authority
         connector.serve(self.authority)
         self.users = 0
+
+
+def _nothing() -> None:
+    return None
 
 
 def _never() -> bool:
@@ -364,6 +370,9 @@ class Targets:
         self._mesh = mesh
         self._lock = threading.Lock()
         self._targets: dict[tuple[Any, ...], Target] = {}
+        # Of channels that were dropped without being closed. A finalizer may run wherever memory is allocated,
+        # under any lock: it only appends here.
+        self._dropped: collections.deque[tuple[Target, Callable[[], None]]] = collections.deque()
         reset_in_child(self)
 
     def after_fork(self) -> None:
@@ -375,6 +384,7 @@ class Targets:
 
         :raises UsageError: the name has no form that the mesh knows, or the client is closed.
         """
+        self._forget_dropped()
         connector = TripleConnector(name, options, compression)
         with self._lock:
             target = self._targets.get(connector.key)
@@ -383,8 +393,32 @@ class Targets:
             target.users += 1
             return target
 
+    def when_dropped(
+        self, channel: object, target: Target, close: Callable[[], None] = _nothing
+    ) -> weakref.finalize[..., object]:
+        """Have the target given up, and ``close`` called, some time after ``channel`` is garbage.
+
+        Its connections are drained, not closed: a call keeps no reference to the channel that it began on.
+
+        :returns: to be detached when the channel is closed.
+        """
+        finalizer = weakref.finalize(channel, self._dropped.append, (target, close))
+        finalizer.atexit = False
+        return finalizer
+
+    def _forget_dropped(self) -> None:
+        while True:
+            try:
+                target, close = self._dropped.popleft()
+            except IndexError:
+                return
+            close()
+            if self.leave(target):
+                target.router.close()
+
     def release(self, target: Target) -> None:
         """A channel to the target was closed; with the last one, its connections and running calls end."""
+        self._forget_dropped()
         if self.leave(target):
             target.connector.close()
             target.router.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import threading
 import time
@@ -568,3 +569,10 @@ class TestChannel:
         with pytest.raises(grpc.aio.AioRpcError) as failed:
             await asyncio.wait_for(asyncio.shield(waiting), 5)
         assert failed.value.code() is grpc.StatusCode.CANCELLED
+
+    async def test_dropped_channel_gives_its_target_up(self, client: AioClient) -> None:
+        client.triple.aio_channel("xds:///dropped:80")
+        router = client.mesh.routers[-1]
+        gc.collect()
+        await client.triple.aio_channel("xds:///greeter:80").close()
+        assert router.closed and not client.router.closed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -561,6 +562,62 @@ class TestClosing:
         assert future.cancelled() and stream.cancelled()
         eventually(lambda: not starting())
         other.close()
+
+    @pytest.mark.parametrize(
+        "call", ["SayHello", "SayHello.with_call", "SayHello.future", "SayHelloServerStream"]
+    )
+    def test_channel_that_closes_while_a_call_begins_refuses_it(
+        self, client: Client, stub: Any, pb: Any, call: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        name, _, way = call.partition(".")
+        multicallable = getattr(stub, name)
+        begin = getattr(multicallable, way or "__call__")
+        first = begin(pb.HelloRequest(name="a"))
+        if name.endswith("Stream"):
+            list(first)
+        elif way == "future":
+            first.result()
+        found = client.channel._begin
+
+        def begin_and_close(*args: Any) -> Any:
+            ready = found(*args)
+            client.channel.close()
+            return ready
+
+        monkeypatch.setattr(client.channel, "_begin", begin_and_close)
+        with pytest.raises(ChannelClosed, match="xds:///greeter:80 is closed"):
+            begin(pb.HelloRequest(name="a"))
+
+    def test_dropped_channel_gives_its_target_up(self, client: Client) -> None:
+        channel: Any = client.triple.channel("xds:///dropped:80")
+        channel.subscribe(lambda state: None)
+        router, connectivity = client.mesh.routers[-1], channel._connectivity
+        del channel
+        gc.collect()
+        assert not router.closed
+        client.triple.channel("xds:///greeter:80").close()
+        assert router.closed and not connectivity._subscribers
+        assert not client.router.closed
+
+    def test_dropped_channel_is_counted_once(self, client: Client) -> None:
+        client.triple.channel("xds:///greeter:80").close()
+        gc.collect()
+        client.triple.channel("xds:///greeter:80").close()
+        assert not client.router.closed
+
+    def test_call_outlives_its_dropped_channel(
+        self, client: Client, pb: Any, pb_grpc: Any, greeter: Running
+    ) -> None:
+        stub = pb_grpc.GreeterStub(client.triple.channel("xds:///dropped:80"))
+        stream = stub.SayHelloServerStream(pb.HelloRequest(name="hold"))
+        next(stream)
+        del stub
+        gc.collect()
+        client.triple.channel("xds:///greeter:80").close()
+        assert client.mesh.routers[-1].closed
+        greeter.servicer.release.set()
+        assert [user.id for user in stream] == ["v1"]
+        assert stream.code() is grpc.StatusCode.OK
 
     def test_callback_that_raises_is_logged_and_costs_the_others_nothing(
         self, connect: Connect, pb: Any, pb_grpc: Any, caplog: pytest.LogCaptureFixture
