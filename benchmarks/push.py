@@ -96,14 +96,16 @@ class Client:
     def __init__(self) -> None:
         from pyrpc_xds._picker import Rng
         from pyrpc_xds.balancing.cluster import LiveClusters
-        from pyrpc_xds.bootstrap import Node
+        from pyrpc_xds.bootstrap import Bootstrap, Node, Server
         from pyrpc_xds.follower import Follower
         from pyrpc_xds.routing.router import Router
         from pyrpc_xds.xds.decode.envelope import decode_response, encode_request
         from pyrpc_xds.xds.session import Session
 
         self._decode, self._encode = decode_response, encode_request
-        self._session = Session(Node("sidecar~127.0.0.1~bench.default~default.svc.cluster.local"))
+        node = Node("sidecar~127.0.0.1~bench.default~default.svc.cluster.local")
+        self.bootstrap = Bootstrap((Server("127.0.0.1:1"),), node)
+        self._session = Session(node)
         self._session.opened(0.0)
         self.router = Router(HOST, 1.0, lambda: None)
         clusters = LiveClusters(Unconnected(), time.monotonic, Rng(1), lambda endpoints: None)
