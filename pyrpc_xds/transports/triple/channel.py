@@ -204,11 +204,14 @@ class TripleChannel(grpc.Channel):
             else:
                 connection: Connection = endpoint.connection
                 call = connection.calls.get(method.key)
-                if call is not None and connection.state(False) == READY:
-                    if connection.failing:
-                        connection.failing = False
-                        endpoint.succeeded()
-                    return call, shorter(destination, timeout), metadata
+                try:
+                    if call is not None and connection.state(False) == READY:
+                        if connection.failing:
+                            connection.failing = False
+                            endpoint.succeeded()
+                        return call, shorter(destination, timeout), metadata
+                except ValueError as error:  # of state: closed since the snapshot was read
+                    raise self._refused(error) from None
                 picked = destination, cluster, endpoint
         return Start(
             self._target, method, timeout, metadata, headers, bool(wait_for_ready), picked, self._over

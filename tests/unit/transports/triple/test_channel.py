@@ -588,6 +588,21 @@ class TestClosing:
         with pytest.raises(ChannelClosed, match="xds:///greeter:80 is closed"):
             begin(pb.HelloRequest(name="a"))
 
+    def test_channel_that_closes_while_a_call_is_routed_refuses_it(
+        self, client: Client, stub: Any, pb: Any
+    ) -> None:
+        stub.SayHello(pb.HelloRequest(name="a"))
+        connection = client.router.endpoints[next(iter(client.router.endpoints))].connection
+        state = connection.state
+
+        def close_and_ask(connect: bool) -> Any:
+            client.channel.close()
+            return state(connect)
+
+        connection.state = close_and_ask
+        with pytest.raises(ChannelClosed, match="xds:///greeter:80 is closed"):
+            stub.SayHello(pb.HelloRequest(name="a"))
+
     def test_dropped_channel_gives_its_target_up(self, client: Client) -> None:
         channel: Any = client.triple.channel("xds:///dropped:80")
         channel.subscribe(lambda state: None)
