@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import click
@@ -32,10 +33,13 @@ class Group(click.Group):
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="pyrpc-xds")
-def app() -> None:
+@click.pass_context
+def app(ctx: click.Context) -> None:
     """Proxyless Istio mesh for Python: look at decisions, check configuration, serve it, try it."""
     # What a command must say, it says in its answer.
-    logging.getLogger("pyrpc_xds").setLevel(logging.CRITICAL)
+    logger = logging.getLogger("pyrpc_xds")
+    ctx.call_on_close(partial(logger.setLevel, logger.level))
+    logger.setLevel(logging.CRITICAL)
 
 
 json_option: Callable[..., Any] = click.option(
