@@ -114,8 +114,6 @@ class LiveClusters:
         self.endpoints = LiveEndpoints(connector, clock)
         self._clusters: dict[str, LiveCluster] = {}
         self._users: dict[str, int] = {}
-        # How many clusters name an address: the cost of a change follows the change.
-        self._named: dict[str, int] = {}
 
     def acquire(self, name: str) -> LiveCluster:
         """The cluster ``name``; :meth:`release` it as often as it was acquired."""
@@ -148,15 +146,11 @@ class LiveClusters:
         self._retire(unused)
 
     def _take_out_unused(self, before: frozenset[str], after: frozenset[str]) -> list[LiveEndpoint]:
-        named = self._named
-        for address in after - before:
-            named[address] = named.get(address, 0) + 1
-        for address in before - after:
-            named[address] -= 1
-            if not named[address]:
-                del named[address]
-        # All live endpoints, not only those of the change: a call that began before it may have brought one back.
-        return self.endpoints.retire([address for address in list(self.endpoints) if address not in named])
+        # What has left this cluster and is live, and what calls have made live lately: one that began
+        # before a change may have brought an address back. The cost follows the change, not the mesh.
+        candidates = {*((before - after) & self.endpoints.keys()), *self.endpoints.recently_made()}
+        clusters = self._clusters.values()
+        return self.endpoints.retire([a for a in candidates if not any(a in c.addresses for c in clusters)])
 
     def after_fork(self) -> None:
         """In a forked child: same clusters, new connections."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -13,6 +14,8 @@ from ..transports.base import Connection, Connector
 # another endpoint is usually there.
 FIRST_PENALTY = 1.0
 MAX_PENALTY = 30.0
+# New live endpoints that one change of the configuration looks at; the others wait for the next.
+MAX_LOOKED_AT = 256
 
 # Connections of the parent process, kept so that no finalizer closes or flushes them in the child.
 _inherited: list[Connection] = []
@@ -90,10 +93,16 @@ class LiveEndpoints(dict[str, LiveEndpoint]):
         super().__init__()
         self._connector = connector
         self._clock = clock
+        self._made: deque[str] = deque()
 
     def __missing__(self, address: str) -> LiveEndpoint:
         # setdefault is atomic: threads that race here all get the same endpoint.
+        self._made.append(address)
         return self.setdefault(address, LiveEndpoint(address, self._connector, self._clock))
+
+    def recently_made(self) -> list[str]:
+        """Addresses that calls have made live and that were not given here before; a bounded number at a time."""
+        return [self._made.popleft() for _ in range(min(len(self._made), MAX_LOOKED_AT))]
 
     def retire(self, addresses: Iterable[str]) -> list[LiveEndpoint]:
         """Take ``addresses`` out; returns those that were live, for the caller to release."""
