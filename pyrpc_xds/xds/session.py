@@ -28,7 +28,7 @@ RESOURCE_TIMEOUT = 15.0
 """Seconds without an answer after which a resource does not exist (gRFC A57)."""
 TRANSIENT_RESOURCE_TIMEOUT = 30.0
 """The same where the server features make it a transient error (gRFC A88)."""
-ABSENCE_GRACE = 1.0
+ABSENCE_GRACE = 5.0
 """Seconds that an unanswered name may be absent from its type's responses.
 
 The response in hand may be older than the request that named it; an answer to that request follows at once or

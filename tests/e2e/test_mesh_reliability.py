@@ -93,8 +93,8 @@ def test_swapping_routes_under_load_loses_no_call_and_ends_on_the_last_ones(worl
             world.apply(to("v2" if swap % 2 == 0 else "v1"))
             load.more(3)
         world.apply(to("v2"))
-        eventually(lambda: call() == "v2.0.0")
-        assert {call() for _ in range(20)} == {"v2.0.0"}
+        # Pushes may still be on their way: an earlier v2 is not the last one.
+        eventually(lambda: {call() for _ in range(20)} == {"v2.0.0"})
     assert load.failures == []
     assert load.seen.keys() == {"v1.0.0", "v2.0.0"}
 
