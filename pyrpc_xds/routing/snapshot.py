@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..balancing.cluster import LiveCluster, LiveClusters
 from ..model.route import ClusterRoute, Route, RouteConfiguration, WeightedCluster
 from ..model.snapshot import MeshSnapshot
-from .table import RouteTable, choose_virtual_host, compile_route_table
+from .table import RouteTable, choose_virtual_host, clusters_of, compile_route_table
 
 
 class Destination:
@@ -49,9 +49,7 @@ class CompiledSnapshot:
 def cluster_names(config: RouteConfiguration, authority: str) -> tuple[str, ...]:
     """Every cluster that calls to ``authority`` can be sent to; none where no virtual host serves it."""
     chosen = choose_virtual_host(config, authority)
-    routes = chosen.host.routes if chosen else ()
-    actions = [route.action for route in routes if isinstance(route.action, ClusterRoute)]
-    return tuple(dict.fromkeys(cluster.name for action in actions for cluster in action.clusters))
+    return clusters_of(chosen.host.routes) if chosen else ()
 
 
 def compile_snapshot(

@@ -6,7 +6,7 @@ table is compiled, because a target has one authority.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Generic, NamedTuple, NoReturn, Protocol, TypeVar, cast
 
 from .._matcher import (
@@ -124,14 +124,7 @@ class RouteTable(Generic[T]):
         routes = self._routes
         tests = _Tests(authority)
         self._program = RouteProgram([_entry(route, bind, tests, rng) for route in routes], self._refuse)
-        self.clusters = tuple(
-            dict.fromkeys(
-                cluster.name
-                for route in routes
-                if isinstance(route.action, ClusterRoute)
-                for cluster in route.action.clusters
-            )
-        )
+        self.clusters = clusters_of(routes)
         self.match = cast("Callable[[str, Mapping[str, str]], T]", self._program.match)
 
     @property
@@ -219,6 +212,12 @@ def choose_virtual_host(config: RouteConfiguration, authority: str) -> ChosenVir
     domains = ((domain, host) for host in config.virtual_hosts for domain in host.domains)
     found = DomainIndex(domains).find(*_spellings(authority))
     return ChosenVirtualHost(found[0], found[1], cast("VirtualHost", found[2])) if found else None
+
+
+def clusters_of(routes: Iterable[Route]) -> tuple[str, ...]:
+    """The name of every cluster that one of ``routes`` can choose, in their order."""
+    actions = [route.action for route in routes if isinstance(route.action, ClusterRoute)]
+    return tuple(dict.fromkeys(cluster.name for action in actions for cluster in action.clusters))
 
 
 def compile_route_table(
