@@ -18,6 +18,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[3]
 ANSWER_SECONDS = 60.0
+LOG_BYTES = 4000  # of a log that an error shows
 
 
 class PeerUnavailable(RuntimeError):
@@ -131,8 +132,7 @@ class PeerProcess:
         watchdog.join()
         if not line:
             self._process.wait()
-            self._log.seek(0)
-            raise PeerUnavailable(f"{self._name} said nothing in {seconds:.0f} s: {self._log.read()[-2000:]}")
+            raise PeerUnavailable(f"{self._name} said nothing in {seconds:.0f} s: {self.logged()}")
         return json.loads(line)
 
     def ask(self, value: Any, seconds: float = ANSWER_SECONDS) -> Any:
@@ -145,6 +145,12 @@ class PeerProcess:
             self._process.stdin.write(json.dumps(value) + "\n")
             self._process.stdin.flush()
         return self.read(seconds)
+
+    def logged(self) -> str:
+        """The end of what it, and what it has started, wrote to standard error."""
+        # pread: the offset is shared with the processes that are still writing.
+        log = self._log.fileno()
+        return os.pread(log, LOG_BYTES, max(0, os.fstat(log).st_size - LOG_BYTES)).decode(errors="replace")
 
     def close(self) -> None:
         """End it, by closing its standard input and, if that is not enough, by force."""

@@ -31,7 +31,7 @@ _GET_FLAGS, _SET_FLAGS, _UP = 0x8913, 0x8914, 0x1  # SIOCGIFFLAGS, SIOCSIFFLAGS,
 
 
 class FailedInside(AssertionError):
-    """A function failed in the namespace; the message is its traceback."""
+    """A function failed in the namespace; the message is its traceback and the log."""
 
 
 @functools.cache
@@ -82,7 +82,7 @@ class Namespace:
         order = {"function": [function.__module__, function.__name__], "arguments": arguments, "named": named}
         answer = self._process.ask(order, seconds)
         if "failed" in answer:
-            raise FailedInside(answer["failed"])
+            raise FailedInside(f"{answer['failed']}\nlogged inside:\n{self._process.logged()}")
         return answer["result"]
 
     def close(self) -> None:
