@@ -247,20 +247,29 @@ class AioThriftServer:
         self._ticking = loop.call_later(_TICK, self._tick)
         return self
 
-    async def serve(self, grace: float = 30.0) -> None:
+    async def serve(self, grace: float = 30.0, drain: float = 0.0) -> None:
         """Serve until :meth:`stop` is called, this is cancelled or, in the main thread's loop, SIGTERM or SIGINT
         comes; then stop with grace. A second signal cuts off what still runs.
 
         :param grace: seconds for running calls.
+        :param drain: as for :meth:`.server.ThriftServer.serve`.
         :raises OSError: the address cannot be bound.
         """
         if self._server is None:
             await self.start()
         loop = asyncio.get_running_loop()
+        draining: list[asyncio.TimerHandle] = []
         ending: list[asyncio.Task[None]] = []
 
+        def end(seconds: float) -> None:
+            ending.append(loop.create_task(self.stop(seconds)))
+
         def on_signal() -> None:
-            ending.append(loop.create_task(self.stop(0.0 if ending else grace)))
+            if draining:
+                draining[0].cancel()
+                end(0.0)
+            else:
+                draining.append(loop.call_later(drain, end, grace))
 
         watched = []
         if threading.current_thread() is threading.main_thread():
@@ -274,6 +283,8 @@ class AioThriftServer:
             await self.stop(grace)
             raise
         finally:
+            for timer in draining:
+                timer.cancel()
             for number in watched:
                 loop.remove_signal_handler(number)
 

@@ -118,12 +118,15 @@ class ThriftServer:
         self._reactor = reactor
         return self
 
-    def serve(self, grace: float = 30.0) -> None:
+    def serve(self, grace: float = 30.0, drain: float = 0.0) -> None:
         """Serve until :meth:`stop` is called or, on the main thread, SIGTERM or SIGINT comes; then stop with grace.
 
         A second signal cuts off what still runs.
 
         :param grace: seconds for running calls.
+        :param drain: seconds for which it goes on as before after the signal, so that the news that this endpoint is
+            leaving reaches every client first. Before the grace; in Kubernetes both together stay below
+            terminationGracePeriodSeconds.
         :raises OSError: the address cannot be bound.
         """
         if self._listener is None:
@@ -133,6 +136,10 @@ class ThriftServer:
                 pass
             if not signals:
                 return
+            until = monotonic() + drain
+            while len(signals) == 1 and (left := until - monotonic()) > 0:
+                if self._stopped.wait(min(_POLL, left)):
+                    return
             # This thread is needed for the second signal.
             ending = threading.Thread(target=self.stop, args=(grace,), name=f"thrift stop {self.address}")
             ending.start()

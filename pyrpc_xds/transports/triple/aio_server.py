@@ -40,6 +40,7 @@ class AioTripleServer(grpc.aio.Server):
         maximum_concurrent_rpcs: int | None = None,
         compression: grpc.Compression | None = None,
         grace: float = DEFAULT_GRACE,
+        drain: float = 0.0,
         group: str = "",
         version: str = "",
         health: bool | None = None,
@@ -48,6 +49,7 @@ class AioTripleServer(grpc.aio.Server):
         self.labels: Mapping[str, str] = MappingProxyType(dict(labels or {}))
         self.port: int | None = None
         self._grace = grace
+        self._drain = drain
         # grpc.aio's wait_for_termination must not be cancelled: it would cancel the server's shutdown.
         self._stopping = asyncio.Event()
         self._services = Services(asyncio=True)
@@ -113,6 +115,11 @@ class AioTripleServer(grpc.aio.Server):
             self.health = builtin.add(self._services, asyncio=True, **self._builtin)
         await self._server.start()
 
+    def drain(self) -> None:
+        """As :meth:`.server.TripleServer.drain`; on the server's event loop."""
+        if self.health is not None:
+            self.health.drain()
+
     async def stop(self, grace: float | None = None) -> None:
         """Stop: new calls are refused at once, running ones have ``grace`` seconds, then they are cancelled.
 
@@ -122,7 +129,7 @@ class AioTripleServer(grpc.aio.Server):
         """
         self._stopping.set()
         if self.health is not None:
-            self.health.drain()
+            self.health.end()
         await self._server.stop(self._grace if grace is None else grace)
 
     async def wait_for_termination(self, timeout: float | None = None) -> bool:
@@ -132,19 +139,23 @@ class AioTripleServer(grpc.aio.Server):
     async def serve(self) -> None:
         """Serve until SIGTERM, SIGINT or :meth:`stop`, then stop with grace and return.
 
-        A second signal during the grace period cancels what still runs. For the loop of the main thread.
+        After the signal it drains for the seconds it was made with (:meth:`drain`), then stops. A second signal
+        ends that, and cancels what still runs. For the loop of the main thread.
         """
         loop = asyncio.get_running_loop()
-        again = asyncio.Event()
+        asked, again = asyncio.Event(), asyncio.Event()
 
         def on_signal() -> None:
-            (again if self._stopping.is_set() else self._stopping).set()
+            (again if asked.is_set() or self._stopping.is_set() else asked).set()
 
         for number in SIGNALS:
             loop.add_signal_handler(number, on_signal)
         try:
             await self.start()
-            await self._stopping.wait()
+            await _either(asked.wait(), self._stopping.wait())
+            if not self._stopping.is_set():
+                self.drain()
+                await _either(again.wait(), self._stopping.wait(), asyncio.sleep(self._drain))
             await _either(again.wait(), self.stop())
             await self.stop(0)
         finally:

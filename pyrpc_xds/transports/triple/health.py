@@ -3,6 +3,9 @@
 Unlike grpcio-health-checking's servicers, these end their streams when the server begins to stop: a watcher
 hears NOT_SERVING and then the end, and does not hold the server up for the whole grace period. The messages are
 that package's: the extra ``triple``.
+
+A server that drains is not ready and yet alive. The service name :data:`LIVENESS` is for the probe that would
+have it killed; every other name is for the probe that takes it out of its Service.
 """
 
 from __future__ import annotations
@@ -18,6 +21,9 @@ import grpc
 from .services import Services
 
 SERVICE = "grpc.health.v1.Health"
+#: What a livenessProbe asks for (``grpc: {port: 20000, service: liveness}``, the name in Kubernetes' own example):
+#: SERVING until the server has ended.
+LIVENESS = "liveness"
 
 
 class Health:
@@ -31,13 +37,14 @@ class Health:
         # Held while a change is told, so that watchers hear changes in their order.
         self._lock = threading.RLock()
         # Guarded by the lock.
-        self._serving: dict[str, bool] = dict.fromkeys(("", *services), True)
+        self._serving: dict[str, bool] = dict.fromkeys(("", LIVENESS, *services), True)
         self._draining = False
+        self._ended = False
 
     def set(self, service: str, serving: bool) -> None:
-        """Set the status of a service; without effect once the server has begun to stop.
+        """Set the status of a service; without effect once the server drains.
 
-        :param service: its full name; ``""``: the server as a whole.
+        :param service: its full name; ``""``: the server as a whole; :data:`LIVENESS`: whether to go on at all.
         """
         with self._lock:
             if not self._draining:
@@ -45,13 +52,21 @@ class Health:
                 self._changed(service)
 
     def drain(self) -> None:
-        """Tell everybody NOT_SERVING, for good."""
+        """Say NOT_SERVING of everything but :data:`LIVENESS`, for good."""
         with self._lock:
             if self._draining:
                 return
             self._draining = True
-            self._serving = dict.fromkeys(self._serving, False)
+            self._serving = {name: serving and name == LIVENESS for name, serving in self._serving.items()}
             self._changed(None)
+
+    def end(self) -> None:
+        """Drain, and end the streams of those that watch."""
+        with self._lock:
+            self.drain()
+            if not self._ended:
+                self._ended = True
+                self._changed(None)
 
     def _changed(self, service: str | None) -> None:
         """Tell the watchers of a service, or of all."""
@@ -87,7 +102,7 @@ class SyncHealth(Health):
         """grpc.health.v1.Health/Watch, in grpcio's form that needs no thread (its own servicer's too)."""
         with self._lock:
             send(self._status(request.service))
-            if self._draining:
+            if self._ended:
                 send(None)
                 return
             self._watchers[send] = request.service
@@ -99,10 +114,10 @@ class SyncHealth(Health):
 
     def _changed(self, service: str | None) -> None:
         for send, watched in list(self._watchers.items()):
-            if service in (None, watched):
+            if self._ended:
+                send(None)
+            elif service in (None, watched):
                 send(self._status(watched))
-                if self._draining:
-                    send(None)
 
 
 class AioHealth(Health):
@@ -128,7 +143,7 @@ class AioHealth(Health):
                 await context.write(status)
                 told = status
                 continue  # it may have changed meanwhile
-            if self._draining:
+            if self._ended:
                 return
             await changed.wait()
 

@@ -81,6 +81,7 @@ class TripleServer(grpc.Server):
         maximum_concurrent_rpcs: int | None = None,
         compression: grpc.Compression | None = None,
         grace: float = DEFAULT_GRACE,
+        drain: float = 0.0,
         group: str = "",
         version: str = "",
         health: bool | None = None,
@@ -89,6 +90,7 @@ class TripleServer(grpc.Server):
         self.labels: Mapping[str, str] = MappingProxyType(dict(labels or {}))
         self.port: int | None = None
         self._grace = grace
+        self._drain = drain
         workers = max_workers or min(32, (os.cpu_count() or 1) + 4)
         self._executor = ThreadPoolExecutor(workers, thread_name_prefix="pyrpc-xds-triple-server")
         self._stopped: threading.Event | None = None
@@ -168,6 +170,12 @@ class TripleServer(grpc.Server):
             self.health = builtin.add(self._services, asyncio=False, **self._builtin)
         self._server.start()
 
+    def drain(self) -> None:
+        """Have the health service say NOT_SERVING, except of ``liveness``, and go on taking calls: those of clients
+        that have not heard yet. :meth:`stop` comes later."""
+        if self.health is not None:
+            self.health.drain()
+
     def stop(self, grace: float | None = None) -> threading.Event:
         """Stop: new calls are refused at once, running ones have ``grace`` seconds, then they are aborted.
 
@@ -177,7 +185,7 @@ class TripleServer(grpc.Server):
         :returns: an event that is set when the server has stopped.
         """
         if self.health is not None:
-            self.health.drain()
+            self.health.end()
         ended: threading.Event = self._server.stop(self._grace if grace is None else grace)
         if self._stopped is None:
             # grpcio leaves the workers to the garbage collector. They may be told to end only when no call
@@ -201,7 +209,8 @@ class TripleServer(grpc.Server):
         """Serve until SIGTERM, SIGINT or :meth:`stop`, then stop with grace and return. For the main thread
         of a program.
 
-        A second signal during the grace period aborts what still runs.
+        After the signal it drains for the seconds it was made with (:meth:`drain`), then stops. A second signal
+        ends that, and aborts what still runs.
 
         Returns at the latest a second after the grace period, handlers that do not end notwithstanding.
 
@@ -219,6 +228,12 @@ class TripleServer(grpc.Server):
             self.start()
             while not signals and self.wait_for_termination(_POLL_SECONDS):
                 pass
+            if signals:
+                self.drain()
+                until = time.monotonic() + self._drain
+                while len(signals) == 1 and time.monotonic() < until:
+                    if not self.wait_for_termination(min(_POLL_SECONDS, self._drain)):
+                        break
             stopped = self.stop()
             # grpcio aborts calls, but cannot stop the threads of handlers that do not end.
             until = time.monotonic() + self._grace + _AFTER_GRACE_SECONDS

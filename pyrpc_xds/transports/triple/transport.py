@@ -90,6 +90,7 @@ class TripleTransport:
         maximum_concurrent_rpcs: int | None = None,
         compression: grpc.Compression | None = None,
         grace: float = DEFAULT_GRACE,
+        drain: float = 0.0,
         group: str = "",
         version: str = "",
         health: bool | None = None,
@@ -107,6 +108,10 @@ class TripleTransport:
             most 32.
         :param maximum_concurrent_rpcs: calls beyond it are refused as RESOURCE_EXHAUSTED; ``None``: no limit.
         :param grace: seconds that running calls have when the server stops.
+        :param drain: seconds for which :meth:`TripleServer.serve` goes on taking calls after SIGTERM or SIGINT
+            while the health service says NOT_SERVING (:meth:`TripleServer.drain`): as long as the news that this
+            endpoint is leaving takes to reach every client. Before the grace; in Kubernetes both together stay below
+            terminationGracePeriodSeconds.
         :param group: Dubbo's service group, for services that are added without one of their own
             (:meth:`TripleServer.add`).
         :param version: Dubbo's service version, likewise.
@@ -125,6 +130,7 @@ class TripleTransport:
             maximum_concurrent_rpcs=maximum_concurrent_rpcs,
             compression=compression,
             grace=grace,
+            drain=drain,
             group=group,
             version=version,
             health=health,
@@ -143,6 +149,7 @@ class TripleTransport:
         maximum_concurrent_rpcs: int | None = None,
         compression: grpc.Compression | None = None,
         grace: float = DEFAULT_GRACE,
+        drain: float = 0.0,
         group: str = "",
         version: str = "",
         health: bool | None = None,
@@ -163,6 +170,7 @@ class TripleTransport:
             maximum_concurrent_rpcs=maximum_concurrent_rpcs,
             compression=compression,
             grace=grace,
+            drain=drain,
             group=group,
             version=version,
             health=health,
