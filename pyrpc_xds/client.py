@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
 import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping
 from functools import cache, partial
+from importlib import import_module
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -49,6 +49,11 @@ _log = logging.getLogger("pyrpc_xds")
 READY_TIMEOUT = 20.0
 # A call may have read the snapshot before the one that dropped its endpoint; after this many seconds none has.
 LINGER = 5.0
+# As pyproject.toml has them. Reading the entry points of everything that is installed takes as long as a first call.
+_OWN_TRANSPORTS = {
+    "triple": (".transports.triple", "TripleTransport"),
+    "thrift": (".transports.thrift", "ThriftTransport"),
+}
 
 
 class XdsClient:
@@ -77,7 +82,7 @@ class XdsClient:
         # Out of the mesh, not drained yet. Changed on the driver's thread, and here once that has ended.
         self._retired: set[LiveEndpoint] = set()
         # Reseeded in a forked child, which would otherwise choose as its parent does.
-        self._rng = Rng(secrets.randbits(64))
+        self._rng = Rng(_seed())
         _clients.add(self)
         _warn_where_uncompiled()
 
@@ -124,13 +129,7 @@ class XdsClient:
         with self._lock:
             transport = self._transports.get(name)
             if transport is None:
-                from importlib.metadata import entry_points  # slow to import, and not needed before
-
-                found = entry_points(group="pyrpc_xds.transports", name=name)
-                if not found:
-                    known = ", ".join(sorted(entry_points(group="pyrpc_xds.transports").names)) or "none"
-                    raise UsageError(f"no transport named {name!r} is installed; installed: {known}")
-                transport = self._transports[name] = next(iter(found)).load()(self)
+                transport = self._transports[name] = _transport_class(name)(self)
             return transport
 
     def close(self) -> None:
@@ -244,15 +243,32 @@ class XdsClient:
 
     def _after_fork(self) -> None:
         self._lock = threading.RLock()
-        self._rng.seed(secrets.randbits(64))
+        self._rng.seed(_seed())
         for clusters in self._clusters.values():
             clusters.after_fork()
         for follower in self._followers.values():
             follower.after_fork()
 
 
+def _transport_class(name: str) -> Any:
+    if name in _OWN_TRANSPORTS:
+        module, attribute = _OWN_TRANSPORTS[name]
+        return getattr(import_module(module, __package__), attribute)
+    from importlib.metadata import entry_points
+
+    found = entry_points(group="pyrpc_xds.transports", name=name)
+    if not found:
+        known = ", ".join(sorted(entry_points(group="pyrpc_xds.transports").names)) or "none"
+        raise UsageError(f"no transport named {name!r} is installed; installed: {known}")
+    return next(iter(found)).load()
+
+
 def _nothing() -> None:
     return None
+
+
+def _seed() -> int:
+    return int.from_bytes(os.urandom(8))
 
 
 @cache

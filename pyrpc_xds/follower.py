@@ -13,7 +13,6 @@ from .routing.snapshot import CompiledSnapshot, cluster_names, compile_snapshot,
 from .routing.table import choose_virtual_host
 from .xds.dependency import Callbacks, DependencyManager, TargetManager
 from .xds.driver import AdsDriver
-from .xds.sidecar import Place, SidecarManager
 
 _log = logging.getLogger("pyrpc_xds.xds")
 
@@ -53,6 +52,8 @@ class Follower:
         )
         bootstrap = self._driver.bootstrap
         if bootstrap.mode is Mode.SIDECAR:
+            from .xds.sidecar import Place, SidecarManager
+
             self._manager = SidecarManager(
                 self._driver,
                 authority,

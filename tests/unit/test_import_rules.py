@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -326,3 +327,21 @@ def test_tree_names_no_machine() -> None:
         if MACHINE.search(line)
     ]
     assert not found
+
+
+def test_importing_the_client_loads_no_resource_decoder() -> None:
+    """They are imported while the control plane is being connected: :mod:`pyrpc_xds.xds.types`."""
+    code = "import json, sys, pyrpc_xds.client\nprint(json.dumps(sorted(sys.modules)))"
+    loaded = run(code)
+    assert isinstance(loaded, list)
+    decoders = {name for name in loaded if name.startswith("pyrpc_xds.xds.decode.")}
+    assert decoders == {"pyrpc_xds.xds.decode.envelope"}
+
+
+def test_own_transports_are_those_of_the_entry_points() -> None:
+    """The client has them in a table of its own, and does not read the entry points for them."""
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
+    known = run("import json, pyrpc_xds.client as client\nprint(json.dumps(client._OWN_TRANSPORTS))")
+    assert isinstance(known, dict)
+    named = {name: f"pyrpc_xds{module}:{attribute}" for name, (module, attribute) in known.items()}
+    assert named == declared["pyrpc_xds.transports"]

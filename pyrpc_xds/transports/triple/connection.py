@@ -23,7 +23,6 @@ from typing import Any
 
 import grpc
 import grpc.aio
-import grpc.experimental
 from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
 from .options import Options, grpc_address, merged
@@ -32,6 +31,8 @@ IDLE, CONNECTING, READY, TRANSIENT_FAILURE, SHUTDOWN = range(5)
 
 # A cache: more methods than this means that a program makes serializers per call; it is then emptied.
 _MAX_METHODS = 1024
+# grpc.experimental.ChannelOptions.SingleThreadedUnaryStream, without importing grpc.experimental for one name.
+_SINGLE_THREADED = "SingleThreadedUnaryStream"
 _PROBE = "/grpc.health.v1.Health/Check"
 _FORK_SUPPORT = os.environ.get("GRPC_ENABLE_FORK_SUPPORT", "0").lower() in {"yes", "y", "true", "t", "1"}
 
@@ -357,9 +358,8 @@ class TripleConnector:
         self.key: tuple[Any, ...] = ("triple", target, options, compression)
         self.options = options
         self.compression = compression
-        single = grpc.experimental.ChannelOptions.SingleThreadedUnaryStream
         self.single_threaded = "GRPC_SINGLE_THREADED_UNARY_STREAM" in os.environ or any(
-            name == single for name, _ in options
+            name == _SINGLE_THREADED for name, _ in options
         )
         self._connections: weakref.WeakSet[Connection] = weakref.WeakSet()
         _connectors.add(self)

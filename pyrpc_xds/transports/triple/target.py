@@ -19,8 +19,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...errors import CallError, Unavailable, UsageError
 from ...resilience.deadline import shorter
@@ -84,15 +83,13 @@ class Method:
         return Method(kind, text, serializer, deserializer, registered, authority, self.metadata or ())
 
 
-@dataclass(frozen=True, slots=True)
-class Configure:
+class Configure(NamedTuple):
     """Wait at most ``seconds`` (``None``: the client's default) for the first configuration; send it back."""
 
     seconds: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Connect:
+class Connect(NamedTuple):
     """Connect within ``seconds``; send back True (READY), False (failed) or ``None`` (time is up).
 
     :class:`Drained` may be thrown in.
@@ -102,16 +99,14 @@ class Connect:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Explain:
+class Explain(NamedTuple):
     """Send back why it is not READY; spend at most ``seconds`` on it."""
 
     connection: Connection
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Pause:
+class Pause(NamedTuple):
     """Sleep."""
 
     seconds: float
