@@ -22,6 +22,7 @@ from .errors import (
     UsageError,
     XdsError,
 )
+from .incoming_deadline import detached, time_remaining
 
 if TYPE_CHECKING:
     from .client import XdsClient
@@ -41,7 +42,9 @@ __all__ = [
     "__version__",
     "attachments",
     "current_attachments",
+    "detached",
     "incoming_attachments",
+    "time_remaining",
 ]
 
 

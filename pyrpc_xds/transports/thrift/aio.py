@@ -10,6 +10,7 @@ from typing import Any
 
 from ...attachments import checked, current_attachments
 from ...errors import DeadlineExceeded, Unavailable, UsageError
+from ...incoming_deadline import incoming_deadline, within
 from ...resilience.deadline import shorter
 from ..base import Destination, LiveEndpoint, Router
 from .aio_connection import AioConnection, AioPool
@@ -70,14 +71,19 @@ class AioCaller:
         """See :meth:`.client.Caller.call`. A cancelled call closes the connection that it had."""
         started = monotonic()
         loop = asyncio.get_running_loop()
+        until = incoming_deadline()
         try:
+            if until is not None:
+                within(timeout)
             snapshot = self._router.snapshot
             if snapshot is None:
-                snapshot = await self._router.wait_async(timeout)
+                snapshot = await self._router.wait_async(within(timeout))
             destination = snapshot.route(method.path, headers)
             seconds = shorter(destination, timeout)
             # Both clocks are monotonic; they need not have the same zero.
             deadline = started + (self._default_timeout if seconds is None else seconds)
+            if until is not None and until < deadline:
+                deadline = until
             loop_deadline = deadline - monotonic() + loop.time()
             endpoint: LiveEndpoint = destination.cluster.pick()
         except Unavailable as error:

@@ -10,6 +10,7 @@ from typing import Any
 from thriftpy2.thrift import TApplicationException
 from thriftpy2.transport import TTransportException
 
+from ...incoming_deadline import incoming_deadline, whose
 from .biz import biz_error
 from .call import note_reply
 from .codec import EXCEPTION, REPLY, Codec
@@ -91,7 +92,7 @@ class Attempt:
 
     def late(self, what: object, address: str | None = None) -> ThriftDeadlineExceeded:
         """The deadline has passed."""
-        return ThriftDeadlineExceeded(self._text(what, address))
+        return ThriftDeadlineExceeded(self._text(f"{what}{whose(incoming_deadline())}", address))
 
     def broken(self, error: BaseException, address: str) -> BaseException:
         """What the caller gets for an error of an exchange: the same one where it is not of the wire."""

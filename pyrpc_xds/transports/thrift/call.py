@@ -9,6 +9,7 @@ from time import monotonic
 
 from ...attachments import serving
 from ...errors import UsageError
+from ...incoming_deadline import incoming_deadline, inherited
 from .header import Header
 from .metainfo import Arrived, arrived
 
@@ -35,12 +36,17 @@ class ServerCall:
     :ivar service: name of the IDL's service; :ivar method: of its method.
     :ivar header: as it came: int keys, string keys; ``None``: the transport has none.
     :ivar incoming: the attachments that came, by lower-case names.
-    :ivar deadline: when the client stops waiting, of :func:`time.monotonic`; ``None``: it did not say.
+    :ivar deadline: when the client stops waiting, of :func:`time.monotonic`; ``None``: it did not say, or does not
+        wait at all. Calls of the handler inherit it (:mod:`pyrpc_xds.incoming_deadline`).
+
+    :param waited_for: the client waits for an answer: the call is not oneway.
     """
 
     __slots__ = ("_arrived", "backward", "deadline", "header", "method", "peer", "service")
 
-    def __init__(self, peer: str, service: str, method: str, header: Header | None) -> None:
+    def __init__(
+        self, peer: str, service: str, method: str, header: Header | None, waited_for: bool = True
+    ) -> None:
         self.peer = peer
         self.service = service
         self.method = method
@@ -51,7 +57,7 @@ class ServerCall:
         if header is not None:
             self._arrived = arrived(header)
             milliseconds = _milliseconds(header.ints.get(RPC_TIMEOUT, ""))
-            if milliseconds:
+            if milliseconds and waited_for:
                 self.deadline = monotonic() + milliseconds / 1000
 
     def __repr__(self) -> str:
@@ -113,7 +119,11 @@ class ServerCall:
         token = _serving.set(self)
         try:
             with serving(self._arrived.values, self._arrived.persistent):
-                yield
+                if self.deadline is incoming_deadline():  # none, and none around
+                    yield
+                else:
+                    with inherited(self.deadline):
+                        yield
         finally:
             _serving.reset(token)
 

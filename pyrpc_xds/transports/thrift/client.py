@@ -9,6 +9,7 @@ from typing import Any
 
 from ...attachments import checked, current_attachments
 from ...errors import DeadlineExceeded, Unavailable, UsageError
+from ...incoming_deadline import incoming_deadline, within
 from ...resilience.deadline import shorter
 from ..base import Destination, LiveEndpoint, Router, Snapshot
 from .answer import Attempt, answer_of, reply_of
@@ -86,13 +87,18 @@ class Caller:
         :raises TException: what the server answered: a declared exception or a ``TApplicationException``.
         """
         started = monotonic()
+        until = incoming_deadline()
         try:
+            if until is not None:
+                within(timeout)
             snapshot = self._router.snapshot
             if snapshot is None:
-                snapshot = self._wait(timeout)
+                snapshot = self._wait(within(timeout))
             destination = snapshot.route(method.path, headers)
             seconds = shorter(destination, timeout)
             deadline = started + (self._default_timeout if seconds is None else seconds)
+            if until is not None and until < deadline:
+                deadline = until
             endpoint: LiveEndpoint = destination.cluster.pick()
         except Unavailable as error:
             raise self._attempt(method, started).unavailable(error) from error

@@ -119,7 +119,7 @@ class Processor:
         method = served.method
         struct = method.args()
         codec.decode(struct, data, start + scanner.body, start + scanner.size)
-        call = ServerCall(peer, served.service, method.name, header)
+        call = ServerCall(peer, served.service, method.name, header, not method.oneway)
         return Request(served, method.name, seqid, method.oneway, struct, call)
 
     def run(self, request: Request) -> Any:

@@ -19,6 +19,7 @@ import grpc.aio
 
 from ...attachments import current_attachments, persistent_attachments
 from ...errors import CallError, DeadlineExceeded, PyrpcXdsError, Unavailable
+from ...incoming_deadline import incoming_deadline, within
 from ...resilience.deadline import shorter
 from . import aio_pending as pending
 from .aio_interceptors import checked, intercepted, interceptors_of
@@ -238,6 +239,12 @@ class AioTripleChannel(grpc.aio.Channel):
         self, method: Method, timeout: float | None, metadata: Metadata | None, rest: tuple[Any, ...]
     ) -> Any:
         credentials, wait_for_ready, compression, requests = rest
+        until = incoming_deadline()
+        if until is not None:
+            try:
+                timeout = within(timeout)
+            except CallError as error:
+                return self._failed_call(method, translated(error, self._target.name, method.path, until))
         attached = current_attachments()
         if metadata is None and not attached:
             metadata, headers = method.metadata, method.headers

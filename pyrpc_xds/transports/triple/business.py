@@ -1,7 +1,8 @@
 """Business errors as they come: an answer of the service, in a status that gRPC's numbers cannot say.
 
 grpcio's own calls know nothing of them. :class:`BusinessAware` and its asyncio twins stand around a call and
-raise :class:`.errors.TripleBusinessError` where grpcio raises its error for one; everything else is the call's.
+raise :class:`.errors.TripleBusinessError` where grpcio raises its error for one, and
+:class:`.errors.TripleDeadlineExceeded` for a deadline; everything else is the call's.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import grpc
 import grpc.aio
 
 from ...errors import Code
+from ...incoming_deadline import incoming_deadline, whose
 from . import status
 from .errors import TripleBusinessError, TripleDeadlineExceeded
 
@@ -21,27 +23,36 @@ from .errors import TripleBusinessError, TripleDeadlineExceeded
 _GO_DEADLINE = "context deadline exceeded"
 
 
-def surfaced(error: Any) -> Any:
-    """What to raise in place of grpcio's error: itself, unless it is a business error."""
-    if error.code() is not grpc.StatusCode.UNKNOWN:
+def surfaced(error: Any, until: float | None = None) -> Any:
+    """What to raise in place of grpcio's error: itself, unless it is a business error or a deadline.
+
+    :param until: the deadline that the call has inherited.
+    """
+    code = error.code()
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        if isinstance(error, TripleDeadlineExceeded):
+            return error
+        return TripleDeadlineExceeded(f"{error.details()}{whose(until)}", error)
+    if code is not grpc.StatusCode.UNKNOWN:
         return error
     told = status.of(error.trailing_metadata())
     if told is None or not Code.UNAUTHENTICATED < told[0] < 1 << 31:
         return error
-    code, message = told
+    number, message = told
     message = error.details() or message
     if message == _GO_DEADLINE:
-        return TripleDeadlineExceeded(f"the server's deadline passed: {message}")
-    return TripleBusinessError(code, message, error)
+        return TripleDeadlineExceeded(f"the server's deadline passed: {message}{whose(until)}", error)
+    return TripleBusinessError(number, message, error)
 
 
 class BusinessAware:
     """Around a future or stream of grpcio: a :class:`grpc.Call`, :class:`grpc.Future` and response iterator."""
 
-    __slots__ = ("__weakref__", "_call")
+    __slots__ = ("__weakref__", "_call", "_until")
 
     def __init__(self, call: Any) -> None:
         self._call = call
+        self._until = incoming_deadline()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._call, name)
@@ -56,7 +67,7 @@ class BusinessAware:
         try:
             return next(self._call)
         except grpc.RpcError as error:
-            raise surfaced(error) from None
+            raise surfaced(error, self._until) from None
 
     next = __next__
 
@@ -65,12 +76,12 @@ class BusinessAware:
         try:
             return self._call.result(timeout)
         except grpc.RpcError as error:
-            raise surfaced(error) from None
+            raise surfaced(error, self._until) from None
 
     def exception(self, timeout: float | None = None) -> Any:
         """As :meth:`grpc.Future.exception`."""
         error = self._call.exception(timeout)
-        return surfaced(error) if isinstance(error, grpc.RpcError) else error
+        return surfaced(error, self._until) if isinstance(error, grpc.RpcError) else error
 
     def add_done_callback(self, fn: Callable[[Any], None]) -> None:
         """As :meth:`grpc.Future.add_done_callback`."""
@@ -80,10 +91,11 @@ class BusinessAware:
 class _AioAware:
     """What the asyncio twins have in common."""
 
-    __slots__ = ("__weakref__", "_call")
+    __slots__ = ("__weakref__", "_call", "_until")
 
     def __init__(self, call: Any) -> None:
         self._call = call
+        self._until = incoming_deadline()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._call, name)
@@ -103,7 +115,7 @@ class _Unary(_AioAware):
         try:
             return (yield from self._call.__await__())
         except grpc.aio.AioRpcError as error:
-            raise surfaced(error) from None
+            raise surfaced(error, self._until) from None
 
 
 class _Stream(_AioAware):
@@ -124,14 +136,14 @@ class _Stream(_AioAware):
             async for response in self._call:
                 yield response
         except grpc.aio.AioRpcError as error:
-            raise surfaced(error) from None
+            raise surfaced(error, self._until) from None
 
     async def read(self) -> Any:
         """As :meth:`grpc.aio.UnaryStreamCall.read`."""
         try:
             return await self._call.read()
         except grpc.aio.AioRpcError as error:
-            raise surfaced(error) from None
+            raise surfaced(error, self._until) from None
 
 
 class _UnaryUnary(_Unary):

@@ -17,6 +17,7 @@ import grpc
 
 from ...attachments import current_attachments, persistent_attachments
 from ...errors import CallError, Unavailable
+from ...incoming_deadline import incoming_deadline, within
 from ...resilience.deadline import shorter
 from .business import BusinessAware, surfaced
 from .connection import READY, Connection, members
@@ -184,6 +185,12 @@ class TripleChannel(grpc.Channel):
     def _begin(
         self, method: Method, timeout: float | None, metadata: Metadata | None, wait_for_ready: bool | None
     ) -> _Ready | Start:
+        until = incoming_deadline()
+        if until is not None:
+            try:
+                timeout = within(timeout)
+            except CallError as error:
+                raise translated(error, self._target.name, method.path, until) from None
         attached = current_attachments()
         if metadata is None and not attached:
             metadata, headers = method.metadata, method.headers
@@ -300,7 +307,7 @@ class UnaryUnary(_MultiCallable, grpc.UnaryUnaryMultiCallable):  # type: ignore[
         try:
             return call(request, timeout, metadata, credentials, None, compression)
         except grpc.RpcError as error:
-            raise surfaced(error) from None
+            raise surfaced(error, incoming_deadline()) from None
         except ValueError as error:
             raise self._channel._refused(error) from None
 
@@ -320,7 +327,7 @@ class UnaryUnary(_MultiCallable, grpc.UnaryUnaryMultiCallable):  # type: ignore[
         try:
             return call.with_call(request, timeout, metadata, credentials, None, compression)
         except grpc.RpcError as error:
-            raise surfaced(error) from None
+            raise surfaced(error, incoming_deadline()) from None
         except ValueError as error:
             raise self._channel._refused(error) from None
 
@@ -386,7 +393,7 @@ class StreamUnary(_MultiCallable, grpc.StreamUnaryMultiCallable):  # type: ignor
         try:
             return call(request_iterator, timeout, metadata, credentials, None, compression)
         except grpc.RpcError as error:
-            raise surfaced(error) from None
+            raise surfaced(error, incoming_deadline()) from None
         except ValueError as error:
             raise self._channel._refused(error) from None
 
@@ -406,7 +413,7 @@ class StreamUnary(_MultiCallable, grpc.StreamUnaryMultiCallable):  # type: ignor
         try:
             return call.with_call(request_iterator, timeout, metadata, credentials, None, compression)
         except grpc.RpcError as error:
-            raise surfaced(error) from None
+            raise surfaced(error, incoming_deadline()) from None
         except ValueError as error:
             raise self._channel._refused(error) from None
 

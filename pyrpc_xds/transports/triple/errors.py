@@ -1,10 +1,10 @@
-"""Errors of calls that never reached a server, and business errors, in the shapes that gRPC programs catch.
+"""Errors of calls that never reached a server, deadlines and business errors, in the shapes that gRPC programs catch.
 
 A call that grpcio has begun fails with grpcio's own exceptions, but for business errors, which grpcio does not
-know. Before that (no configuration, no route, no endpoint that can be reached, deadline) it fails with one of
-these: a :class:`pyrpc_xds.errors.CallError`, a
-:class:`grpc.RpcError` with the methods of :class:`grpc.Call`, and a :class:`grpc.aio.AioRpcError`, so every
-``except`` clause that a gRPC program has, sync or asyncio, catches it.
+know, and deadlines, which are :class:`pyrpc_xds.errors.DeadlineExceeded` whenever they pass. Before that (no
+configuration, no route, no endpoint that can be reached, deadline) it fails with one of these: a
+:class:`pyrpc_xds.errors.CallError`, a :class:`grpc.RpcError` with the methods of :class:`grpc.Call`, and a
+:class:`grpc.aio.AioRpcError`, so every ``except`` clause that a gRPC program has, sync or asyncio, catches it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import grpc
 import grpc.aio
 
 from ...errors import BusinessError, CallError, Code, ConfigError, DeadlineExceeded, Unavailable, UsageError
+from ...incoming_deadline import whose
 
 _STATUS = {status.value[0]: status for status in grpc.StatusCode}
 
@@ -48,6 +49,13 @@ class TripleError(CallError, grpc.aio.AioRpcError):
         self._initial_metadata = grpc.aio.Metadata()
         self._trailing_metadata = grpc.aio.Metadata()
         self._debug_error_string = details
+
+    def _take(self, error: Any) -> None:
+        """Have the metadata of a call that grpcio had begun."""
+        if error is not None:
+            self._initial_metadata = error.initial_metadata()
+            self._trailing_metadata = error.trailing_metadata()
+            self._debug_error_string = error.debug_error_string()
 
     def __str__(self) -> str:
         return f"{self.code().name}: {self.details_text}"
@@ -119,9 +127,16 @@ class TripleUnavailable(TripleError, Unavailable):
 
 
 class TripleDeadlineExceeded(TripleError, DeadlineExceeded):
-    """The deadline passed before an endpoint could take the call."""
+    """The deadline passed, before an endpoint could take the call or afterwards.
+
+    :param error: grpcio's error for it, where a server had the call: metadata are those of the call.
+    """
 
     code: Any = _CallableCode(Code.DEADLINE_EXCEEDED)
+
+    def __init__(self, details: str, error: Any = None) -> None:
+        TripleError.__init__(self, details)
+        self._take(error)
 
 
 class TripleCancelled(TripleError):
@@ -144,10 +159,7 @@ class TripleBusinessError(TripleError, BusinessError):
         TripleError.__init__(self, message)
         self.business_code = code
         self.message = message
-        if error is not None:
-            self._initial_metadata = error.initial_metadata()
-            self._trailing_metadata = error.trailing_metadata()
-            self._debug_error_string = error.debug_error_string()
+        self._take(error)
 
     def __str__(self) -> str:
         return f"business error {self.business_code}: {self.message}"
@@ -164,9 +176,13 @@ class PortNotBound(ConfigError, RuntimeError):
     """A server could not listen where it was told to (a :class:`RuntimeError`, as grpcio raises)."""
 
 
-def translated(error: CallError, target: str, path: str) -> TripleError:
-    """The error of the core as this transport raises it, with the target and the path in its text."""
+def translated(error: CallError, target: str, path: str, until: float | None = None) -> TripleError:
+    """The error of the core as this transport raises it, with the target and the path in its text.
+
+    :param until: the deadline that the call has inherited.
+    """
     if isinstance(error, TripleError):
         return error
-    cls = TripleDeadlineExceeded if isinstance(error, DeadlineExceeded) else TripleUnavailable
-    return cls(f"{target} {path}: {error}")
+    if isinstance(error, DeadlineExceeded):
+        return TripleDeadlineExceeded(f"{target} {path}: {error}{whose(until)}")
+    return TripleUnavailable(f"{target} {path}: {error}")

@@ -5,7 +5,7 @@ is made that context's when the handler is looked up, so interceptors see it too
 
     attachments that came, OpenTelemetry's context   pyrpc_xds.incoming_attachments(), current_attachments()
     the call itself                                  set_response_attachments()
-    Dubbo's timeouts                                 context.time_remaining()
+    grpc's deadline and Dubbo's timeouts             context.time_remaining(); what the handler's own calls inherit
     BusinessError of a handler                       its status
 """
 
@@ -23,6 +23,7 @@ import grpc.aio
 
 from ...attachments import served
 from ...errors import BusinessError, UsageError
+from ...incoming_deadline import inherit
 from . import response_attachments, status, timeouts
 from .metadata import incoming
 
@@ -93,7 +94,11 @@ def _enter(context: Any) -> Any:
         left = None
     seconds = timeouts.of(context.invocation_metadata(), left)
     if seconds is not None:
-        context = _Sooner(context, _arrival.get() + seconds)
+        until = _arrival.get() + seconds
+        context = _Sooner(context, until)
+        inherit(until)
+    else:
+        inherit(None if left is None else time.monotonic() + left)
     _call.set(context)
     return context
 

@@ -8,6 +8,7 @@ never where it is made.
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import threading
 import time
@@ -62,7 +63,10 @@ class PendingCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
         pending = cls(None if timeout is None else time.monotonic() + timeout)
         if threads.acquire(blocking=False):
             thread = threading.Thread(
-                target=pending._run, args=(prepare, make, threads), name="pyrpc-xds-triple-start", daemon=True
+                target=contextvars.copy_context().run,
+                args=(pending._run, prepare, make, threads),
+                name="pyrpc-xds-triple-start",
+                daemon=True,
             )
             thread.start()
         else:

@@ -22,6 +22,7 @@ from collections.abc import Callable, Generator, Mapping
 from typing import Any, NamedTuple
 
 from ...errors import CallError, Unavailable, UsageError
+from ...incoming_deadline import incoming_deadline, whose
 from ...resilience.deadline import shorter
 from ..base import Destination, LiveCluster, LiveEndpoint, Mesh, Router, Snapshot
 from .connection import Connection, Drained, TripleConnector
@@ -170,6 +171,7 @@ class Start:
         "_headers",
         "_picked",
         "_timeout",
+        "_until",
         "_wait_for_ready",
         "metadata",
         "method",
@@ -197,6 +199,8 @@ class Start:
         # Clock time of the caller's deadline, from the first step on: steps() may be carried out again.
         self._asked: float | None = None
         self._picked = picked
+        # For the text of errors: the steps may be carried out where the context is another.
+        self._until = incoming_deadline()
         self.over = over
 
     def steps(self, clock: Callable[[], float]) -> Generator[Step, Any, Started]:
@@ -253,7 +257,7 @@ class Start:
                 if not self._wait_for_ready or not isinstance(error, Unavailable):
                     if isinstance(error, TripleError):
                         raise
-                    raise translated(error, self.target.name, method.path) from error
+                    raise translated(error, self.target.name, method.path, self._until) from error
                 left = None if until is None else until - clock()
                 if left is not None and left <= 0:
                     raise self._late("waited for an endpoint that is ready", error) from error
@@ -313,7 +317,7 @@ class Start:
     def _late(self, doing: str, why: Exception | None = None) -> TripleDeadlineExceeded:
         reason = f" ({why})" if why is not None else ""
         return TripleDeadlineExceeded(
-            f"{self.target.name} {self.method.path}: the deadline passed: {doing}{reason}"
+            f"{self.target.name} {self.method.path}: the deadline passed: {doing}{reason}{whose(self._until)}"
         )
 
 
