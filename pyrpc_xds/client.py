@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any, Self
 from . import _matcher, _picker, _scan
 from ._picker import Rng
 from ._version import __version__
+from .arguments import SECONDS, TARGET, TEXTS, object_of, require
 from .balancing.cluster import LiveClusters
 from .balancing.endpoint import LiveEndpoint
 from .bootstrap import Bootstrap
-from .errors import UsageError
+from .errors import ClosedError, UsageError
 from .follower import Follower
 from .model.cluster import Cluster
 from .model.endpoint import ClusterLoadAssignment, Endpoint, Locality
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("pyrpc_xds")
 
 READY_TIMEOUT = 20.0
+_BOOTSTRAP = object_of(Bootstrap, "Bootstrap.from_file('/etc/istio/proxy/grpc-bootstrap.json')")
 # A call may have read the snapshot before the one that dropped its endpoint; after this many seconds none has.
 LINGER = 5.0
 # As pyproject.toml has them. Reading the entry points of everything that is installed takes as long as a first call.
@@ -68,6 +70,7 @@ class XdsClient:
     """
 
     def __init__(self, bootstrap: Bootstrap | None = None, *, ready_timeout: float = READY_TIMEOUT) -> None:
+        require("XdsClient", {"bootstrap": _BOOTSTRAP, "ready_timeout": SECONDS}, locals())
         self.bootstrap = Bootstrap.from_env() if bootstrap is None else bootstrap
         self._ready_timeout = ready_timeout
         self._driver = AdsDriver(self.bootstrap, user_agent_version=__version__)
@@ -99,6 +102,7 @@ class XdsClient:
         :param labels: added to the labels that the environment gives this workload.
         :raises ConfigError: the bootstrap is wrong or missing; the text says which variable and what to do.
         """
+        require("XdsClient.from_env", {"environ": TEXTS, "labels": TEXTS}, locals())
         bootstrap = Bootstrap.from_env(os.environ if environ is None else environ, labels=labels)
         return cls(bootstrap, ready_timeout=ready_timeout)
 
@@ -180,12 +184,13 @@ class XdsClient:
         :param target: ``xds:///host:port``; ``host:port`` and ``direct:///ip:port`` are not looked up in xDS.
         :raises UsageError: the target has another form, or the client is closed.
         """
+        require("XdsClient.router", {"target": TARGET}, locals())
         parsed = parse_target(target)
         in_xds = parsed.kind is TargetKind.XDS
         router = Router(parsed.authority, self._ready_timeout, self._note if in_xds else _nothing)
         with self._lock:
             if self._closed:
-                raise UsageError(f"{target}: the XdsClient is closed")
+                raise ClosedError(f"{target}: the XdsClient is closed")
             clusters = self._clusters.get(connector.key)
             if clusters is None:
                 clusters = LiveClusters(connector, time.monotonic, self._rng, self._retire)
@@ -202,8 +207,13 @@ class XdsClient:
         return router
 
     def on_close(self, callback: Callable[[], None]) -> None:
-        """Call ``callback`` when the client closes, before its routers."""
+        """Call ``callback`` when the client closes, before its routers.
+
+        :raises ClosedError: the client is closed.
+        """
         with self._lock:
+            if self._closed:
+                raise ClosedError("the XdsClient is closed")
             self._callbacks.append(callback)
 
     # -- glue -----------------------------------------------------------------------------------------------------

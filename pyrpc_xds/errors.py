@@ -3,8 +3,9 @@
 =====================  ====================================================================
 whose fault            class
 =====================  ====================================================================
-the caller's           :class:`UsageError`
-the configuration's    :class:`ConfigError` (bootstrap, YAML, arguments)
+the caller's           :class:`UsageError`; :class:`ClosedError`: what it uses was closed
+the configuration's    :class:`ConfigError` (bootstrap, YAML); :class:`PortNotBound`: a
+                       server cannot listen where it should
 the control plane's    :class:`XdsError`: :class:`StreamError`, :class:`ResourceInvalid`,
                        :class:`ResourceNotFound`
 the peer's             :class:`RemoteProtocolError`
@@ -17,6 +18,8 @@ Transports raise subclasses that are also the exceptions of their own library (`
 
 from __future__ import annotations
 
+import errno
+import socket
 from enum import IntEnum
 
 
@@ -47,7 +50,19 @@ class PyrpcXdsError(Exception):
 
 
 class UsageError(PyrpcXdsError):
-    """The package was called in a way it cannot serve (a closed client, a wrong target form)."""
+    """The package was called in a way it cannot serve (a closed client, a wrong argument, a wrong target form)."""
+
+
+class ClosedError(UsageError, ValueError):
+    """What was closed or stopped is used again: an XdsClient, a client, a channel, a server of either transport.
+
+    A :class:`ValueError`, as grpcio's channels and Python's files raise.
+
+    :param what: what is closed, with its target or address.
+    """
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}; make another"
 
 
 class ConfigError(PyrpcXdsError):
@@ -63,6 +78,44 @@ class ConfigError(PyrpcXdsError):
         self.where = where
         self.hint = hint
         super().__init__(f"{where + ': ' if where else ''}{what}{'. ' + hint if hint else ''}")
+
+
+class PortNotBound(ConfigError, OSError, RuntimeError):
+    """A server of either transport cannot listen where it was told to.
+
+    An :class:`OSError` with its ``errno``, as sockets raise, and a :class:`RuntimeError`, as grpcio does.
+
+    :param address: as the server was given it.
+    :param reason: the system's; ``None``: not known.
+    """
+
+    def __init__(self, address: str, reason: OSError | None = None) -> None:
+        said = "" if reason is None else reason.strerror or str(reason)
+        ConfigError.__init__(
+            self, f"cannot listen on {address}{': ' if said else ''}{said}", hint=_hint_for(reason)
+        )
+        self.address = address
+        if reason is not None:
+            self.errno, self.strerror = reason.errno, said
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+    def __reduce__(self) -> tuple[type[PortNotBound], tuple[str, OSError | None]]:
+        return type(self), (self.address, OSError(self.errno, self.strerror) if self.errno else None)
+
+
+def _hint_for(reason: OSError | None) -> str:
+    if isinstance(reason, socket.gaierror):
+        return "Give an IP address of this machine, or 0.0.0.0 for all of them"
+    match None if reason is None else reason.errno:
+        case errno.EADDRINUSE:
+            return "Another server has the port: stop it or take another; port 0 takes any free one"
+        case errno.EADDRNOTAVAIL:
+            return "It is no address of this machine; 0.0.0.0 is all of them"
+        case errno.EACCES:
+            return "Ports below 1024 need a privilege; port 0 takes any free one"
+    return "Is the port taken, and is the address one of this machine's? Port 0 takes any free port"
 
 
 class XdsError(PyrpcXdsError):
@@ -143,6 +196,17 @@ class BusinessError(CallError):
         self.business_code = code
         self.message = message
         super().__init__(message)
+
+
+def started_before(address: str, stopped: bool) -> UsageError:
+    """The error for a second start of a server.
+
+    :param address: where it listens, or should have.
+    :param stopped: it was stopped meanwhile.
+    """
+    if stopped:
+        return ClosedError(f"the server at {address} was stopped, and is started once")
+    return UsageError(f"the server at {address} has been started: a server is started once")
 
 
 def missing_extra(extra: str, module: str, purpose: str) -> ConfigError:

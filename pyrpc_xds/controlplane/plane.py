@@ -199,6 +199,12 @@ class ControlPlane:
 
 def _listen_address(address: str) -> tuple[str, str]:
     """The host and what grpcio is to listen on. Raises ConfigError."""
+    if not isinstance(address, str):
+        raise ConfigError(
+            "this is not a str with host and port",
+            where=f"address {address!r}",
+            hint=f"Write it as '127.0.0.1:{address if isinstance(address, int) else 15010}'.",
+        )
     host, colon, port = address.rpartition(":")
     if not colon or not port.isdecimal() or int(port) > MAX_PORT:
         raise ConfigError(

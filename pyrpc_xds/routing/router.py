@@ -18,6 +18,7 @@ class Router:
     does not know has no snapshot but a failure, until a snapshot comes after all.
 
     :ivar failure: why there is no snapshot and none is on its way; empty otherwise.
+    :ivar closed: for good; a snapshot that is published after it is not seen.
     :param authority: ``host:port``.
     :param ready_timeout: seconds that :meth:`wait` takes where the caller gives no timeout.
     :param note: what to add to an error text about the state of the control plane; nothing where all is well.
@@ -32,6 +33,7 @@ class Router:
         "_ready_timeout",
         "_waiters",
         "authority",
+        "closed",
         "failure",
         "snapshot",
     )
@@ -46,13 +48,17 @@ class Router:
         self._lock = threading.Lock()
         self.failure = ""
         # Guarded by _lock.
+        self.closed = False
         self._follow: Callable[[], None] | None = None
         self._waiters: set[Callable[[], Any]] = set()
 
     def publish(self, snapshot: CompiledSnapshot) -> None:
-        """Make ``snapshot`` the one that new calls see."""
-        self.snapshot = snapshot
-        self.failure = ""
+        """Make ``snapshot`` the one that new calls see, unless :meth:`close` came first, on another thread."""
+        with self._lock:
+            if self.closed:
+                return
+            self.snapshot = snapshot
+            self.failure = ""
         self._wake()
 
     def fail(self, reason: str) -> None:
@@ -145,7 +151,9 @@ class Router:
 
     def close(self) -> None:
         """Stop following the target. Calling it again does nothing."""
-        callback, self._on_close = self._on_close, None
+        with self._lock:
+            self.closed = True
+            callback, self._on_close = self._on_close, None
         if callback is not None:
             callback()
         self.fail("the client is closed")

@@ -112,9 +112,11 @@ class Router(Protocol):
     """Decides the calls of one target.
 
     :ivar snapshot: the newest complete configuration; ``None`` until the first one. Read it once per call.
+    :ivar closed: by whoever had it, or with the client of the mesh.
     """
 
     snapshot: Snapshot | None
+    closed: bool
 
     @property
     def authority(self) -> str:

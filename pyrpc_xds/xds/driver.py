@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..bootstrap import Bootstrap, Mode, Server
-from ..errors import StreamError, UsageError
+from ..errors import ClosedError, StreamError, UsageError
 from .backoff import BackOff
 from .decode.envelope import decode_response, encode_node, encode_request
 from .session import Session
@@ -121,7 +121,7 @@ class AdsDriver:
     def subscribe(self, kind: ResourceType, name: str, watcher: Watcher) -> None:
         """Watch a resource. Returns at once; news come to ``watcher``.
 
-        :raises UsageError: the driver is closed.
+        :raises ClosedError: the driver is closed.
         """
         self._do(lambda: self._session.subscribe(kind, name, watcher))
 
@@ -136,7 +136,7 @@ class AdsDriver:
     def call(self, function: Callable[[], None]) -> None:
         """Run ``function`` on the driver's thread, soon. What it raises is logged.
 
-        :raises UsageError: the driver is closed.
+        :raises ClosedError: the driver is closed.
         """
         self._start()
         self._inbox.put(function)
@@ -146,7 +146,7 @@ class AdsDriver:
 
         What it raises is logged.
 
-        :raises UsageError: the driver is closed.
+        :raises ClosedError: the driver is closed.
         """
         at = self._clock() + delay
         self.call(lambda: heapq.heappush(self._later, (at, next(self._order), function)))
@@ -211,7 +211,7 @@ class AdsDriver:
     def _do(self, command: Callable[[], None]) -> None:
         if threading.current_thread() is self._thread:
             if self._closed:
-                raise UsageError("the xDS client is closed")
+                raise ClosedError("the XdsClient is closed")
             command()
         else:
             self.call(command)
@@ -221,7 +221,7 @@ class AdsDriver:
             return
         with self._lock:
             if self._closed:
-                raise UsageError("the xDS client is closed")
+                raise ClosedError("the XdsClient is closed")
             if self._thread is None:
                 _living.add(self)
                 self._thread = threading.Thread(target=self._run, name="pyrpc-xds-ads", daemon=True)

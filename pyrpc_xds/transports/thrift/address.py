@@ -10,27 +10,10 @@ from ipaddress import ip_address
 from time import monotonic
 from typing import Any
 
-from ...errors import UsageError
+from ...errors import PortNotBound
+from ..address import split
 
-
-def split(address: str) -> tuple[str, int]:
-    """Host and port; a ``unix:PATH`` is ``(PATH, -1)``.
-
-    :raises UsageError: the address has another form.
-    """
-    if address.startswith("unix:"):
-        path = address[5:]
-        if not path:
-            raise UsageError(f"address {address!r}: a path follows unix:")
-        return path, -1
-    host, colon, port = address.rpartition(":")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:
-        host = ""
-    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise UsageError(f"address {address!r}: it is host:port, [v6]:port or unix:PATH")
-    return host, int(port)
+__all__ = ["format_address", "is_literal", "listen", "resolve", "split"]
 
 
 def format_address(family: int, name: Any) -> str:
@@ -87,9 +70,12 @@ def listen(address: str, backlog: int) -> socket.socket:
 
     :param address: ``host:port`` (port 0: any free one), ``[v6]:port`` or ``unix:PATH``, whose leftover is
         removed.
-    :raises OSError: it cannot be bound.
+    :raises PortNotBound: it cannot be bound.
     """
-    family, name = resolve(address, monotonic() + 5.0)[0]
+    try:
+        family, name = resolve(address, monotonic() + 5.0)[0]
+    except OSError as error:
+        raise PortNotBound(address, error) from error
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         if family == socket.AF_UNIX:
@@ -101,7 +87,7 @@ def listen(address: str, backlog: int) -> socket.socket:
         sock.setblocking(False)
     except OSError as error:
         sock.close()
-        raise OSError(error.errno, f"cannot listen on {address}: {error.strerror}") from error
+        raise PortNotBound(address, error) from error
     except BaseException:
         sock.close()
         raise

@@ -9,10 +9,10 @@ from time import monotonic
 from typing import Any
 
 from ...attachments import checked, current_attachments
-from ...errors import DeadlineExceeded, Unavailable, UsageError
+from ...errors import ClosedError, DeadlineExceeded, Unavailable
 from ...incoming_deadline import incoming_deadline, within
 from ...resilience.deadline import shorter
-from ..base import Destination, LiveEndpoint, Router
+from ..base import Destination, LiveEndpoint, Router, Snapshot
 from .aio_connection import AioConnection, AioPool
 from .aio_mux import AioStream
 from .answer import Attempt, answer_of, reply_of
@@ -77,7 +77,7 @@ class AioCaller:
                 within(timeout)
             snapshot = self._router.snapshot
             if snapshot is None:
-                snapshot = await self._router.wait_async(within(timeout))
+                snapshot = await self._wait(within(timeout))
             destination = snapshot.route(method.path, headers)
             seconds = shorter(destination, timeout)
             # Both clocks are monotonic; they need not have the same zero.
@@ -133,6 +133,14 @@ class AioCaller:
             raise raised
         return value
 
+    async def _wait(self, timeout: float | None) -> Snapshot:
+        try:
+            return await self._router.wait_async(timeout)
+        except Unavailable:
+            if self._router.closed:
+                raise ClosedError(f"the client of {self.target} is closed") from None
+            raise
+
     async def _open(
         self,
         method: Method,
@@ -148,7 +156,7 @@ class AioCaller:
         failover = Failover(attempt, destination, endpoint, deadline)
         while True:
             if self.closed:
-                raise UsageError(f"the client of {self.target} is closed")
+                raise ClosedError(f"the client of {self.target} is closed")
             pool: AnyPool = failover.endpoint.connection.here(loop)
             try:
                 return failover.endpoint, pool, await pool.take(loop_deadline)
@@ -236,7 +244,7 @@ class AioThriftClient:
 
             def invoke_through(*args: Any, **kwargs: Any) -> Awaitable[Any]:
                 if caller.closed:
-                    raise UsageError(f"the client of {caller.target} is closed")
+                    raise ClosedError(f"the client of {caller.target} is closed")
                 awaitable: Awaitable[Any] = run(method.arguments_of(service, args, kwargs))
                 return awaitable
 
@@ -245,7 +253,7 @@ class AioThriftClient:
 
         def invoke(*args: Any, **kwargs: Any) -> Awaitable[Any]:
             if caller.closed:
-                raise UsageError(f"the client of {caller.target} is closed")
+                raise ClosedError(f"the client of {caller.target} is closed")
             struct = args_class(*args, **kwargs) if plain else method.arguments_of(service, args, kwargs)
             headers = current_attachments()
             return call(method, struct, timeout, {**headers, **extra} if extra else headers)

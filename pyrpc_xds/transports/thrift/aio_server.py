@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from ...errors import UsageError
+from ...errors import UsageError, started_before
 from .address import format_address, listen
 from .codec import Codec
 from .errors import ThriftProtocolError
@@ -231,11 +231,11 @@ class AioThriftServer:
     async def start(self) -> AioThriftServer:
         """Bind, listen and serve in the running loop; returns when clients can connect.
 
-        :raises OSError: the address cannot be bound.
-        :raises UsageError: the server was started before.
+        :raises PortNotBound: the address cannot be listened on.
+        :raises ClosedError: the server was stopped; :class:`UsageError`: it was started before.
         """
         if self._loop is not None or self.stopping:
-            raise UsageError("a server is started once; make another")
+            raise started_before(self.address or self._bind_to, self.stopping)
         self._loop = loop = asyncio.get_running_loop()
         # A name that must be looked up would block the loop.
         sock: socket.socket = await loop.run_in_executor(None, listen, self._bind_to, self.limits.backlog)
@@ -253,7 +253,7 @@ class AioThriftServer:
 
         :param grace: seconds for running calls.
         :param drain: as for :meth:`.server.ThriftServer.serve`.
-        :raises OSError: the address cannot be bound.
+        :raises PortNotBound: the address cannot be listened on.
         """
         if self._server is None:
             await self.start()

@@ -7,8 +7,9 @@ from itertools import count
 from time import monotonic
 from typing import Any
 
+from ...arguments import SECONDS, require
 from ...attachments import checked, current_attachments
-from ...errors import DeadlineExceeded, Unavailable, UsageError
+from ...errors import ClosedError, DeadlineExceeded, Unavailable
 from ...incoming_deadline import incoming_deadline, within
 from ...resilience.deadline import shorter
 from ..base import Destination, LiveEndpoint, Router, Snapshot
@@ -153,9 +154,13 @@ class Caller:
         return Attempt(self.target, method, started)
 
     def _wait(self, timeout: float | None) -> Snapshot:
-        if self.closed:
-            raise UsageError(f"the client of {self.target} is closed")
-        return self._router.wait(timeout)
+        try:
+            return self._router.wait(timeout)
+        except Unavailable:
+            # By itself, or with the client of the mesh.
+            if self._router.closed:
+                raise ClosedError(f"the client of {self.target} is closed") from None
+            raise
 
     def _open(
         self,
@@ -175,7 +180,7 @@ class Caller:
         failover = Failover(self._attempt(method, started), destination, endpoint, deadline)
         while True:
             if self.closed:
-                raise UsageError(f"the client of {self.target} is closed")
+                raise ClosedError(f"the client of {self.target} is closed")
             pool: AnyPool = failover.endpoint.connection
             try:
                 return failover.endpoint, pool, pool.take_idle() or pool.open(deadline)
@@ -283,7 +288,7 @@ class ThriftClient:
 
             def invoke_through(*args: Any, **kwargs: Any) -> Any:
                 if caller.closed:
-                    raise UsageError(f"the client of {caller.target} is closed")
+                    raise ClosedError(f"the client of {caller.target} is closed")
                 return run(method.arguments_of(service, args, kwargs))
 
             invoke_through.__name__ = invoke_through.__qualname__ = method.name
@@ -291,7 +296,7 @@ class ThriftClient:
 
         def invoke(*args: Any, **kwargs: Any) -> Any:
             if caller.closed:
-                raise UsageError(f"the client of {caller.target} is closed")
+                raise ClosedError(f"the client of {caller.target} is closed")
             struct = args_class(*args, **kwargs) if plain else method.arguments_of(service, args, kwargs)
             headers = current_attachments()
             return call(method, struct, timeout, {**headers, **extra} if extra else headers)
@@ -313,6 +318,5 @@ def method_named(service: Service, name: str) -> Method | None:
 
 def checked_timeout(timeout: float | None) -> float | None:
     """:raises UsageError: it is not seconds above 0."""
-    if timeout is not None and not timeout > 0:
-        raise UsageError(f"timeout={timeout!r}: seconds above 0, or None")
+    require("with_options", {"timeout": SECONDS}, {"timeout": timeout})
     return timeout

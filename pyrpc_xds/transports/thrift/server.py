@@ -19,7 +19,7 @@ import threading
 from collections.abc import Mapping
 from time import monotonic
 
-from ...errors import UsageError
+from ...errors import UsageError, started_before
 from .address import format_address, listen
 from .codec import Codec, codec_for
 from .errors import ThriftProtocolError
@@ -101,11 +101,11 @@ class ThriftServer:
     def start(self) -> ThriftServer:
         """Bind, listen and serve in the background; returns when clients can connect.
 
-        :raises OSError: the address cannot be bound.
-        :raises UsageError: the server was started before, or the address has another form.
+        :raises PortNotBound: the address cannot be listened on.
+        :raises ClosedError: the server was stopped; :class:`UsageError`: it was started before.
         """
         if self._listener is not None or self._stopping:
-            raise UsageError("a server is started once; make another")
+            raise started_before(self.address or self._bind_to, self._stopping)
         self._listener = listen(self._bind_to, self._limits.backlog)
         self.address = format_address(self._listener.family, self._listener.getsockname())
         self._wake = socket.socketpair()
@@ -127,7 +127,7 @@ class ThriftServer:
         :param drain: seconds for which it goes on as before after the signal, so that the news that this endpoint is
             leaving reaches every client first. Before the grace; in Kubernetes both together stay below
             terminationGracePeriodSeconds.
-        :raises OSError: the address cannot be bound.
+        :raises PortNotBound: the address cannot be listened on.
         """
         if self._listener is None:
             self.start()

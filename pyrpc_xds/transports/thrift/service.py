@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from dataclasses import dataclass
 from typing import Any
@@ -120,6 +121,30 @@ def describe(service: Any, package: str | None = None, multiplexed: str | None =
     prefix = f"/{package}.{service.__name__}/" if package else f"/{service.__name__}/"
     methods = {name: _method(service, name, prefix, before) for name in names}
     return Service(service.__name__, methods, (_requests(methods, False), _requests(methods, True)))
+
+
+def check_handler(service: Service, handler: object, coroutines: bool) -> None:
+    """Refuse a handler that cannot serve, before a client finds out.
+
+    :param coroutines: its methods may be coroutine functions.
+    :raises UsageError: it lacks methods of the IDL, is a class in place of an object, or has coroutines and may not.
+    """
+    found = {name: getattr(handler, name, None) for name in service.methods}
+    if missing := [name for name, method in found.items() if not callable(method)]:
+        raise UsageError(
+            f"the handler {handler!r} lacks {', '.join(missing)} of the service {service.name}: define "
+            f"{'this method' if len(missing) == 1 else 'these methods'} with the IDL's arguments"
+        )
+    if isinstance(handler, type) and any(inspect.isfunction(method) for method in found.values()):
+        raise UsageError(
+            f"the handler {handler!r} is a class: pass an object of it, such as {handler.__name__}()"
+        )
+    if not coroutines and (
+        waiting := [n for n, method in found.items() if inspect.iscoroutinefunction(method)]
+    ):
+        raise UsageError(
+            f"{', '.join(waiting)} of the handler {handler!r} are coroutine functions: they need xds.thrift.aio_server"
+        )
 
 
 def _requests(methods: dict[str, Method], compact: bool) -> dict[bytes, Any] | None:

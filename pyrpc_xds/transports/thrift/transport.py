@@ -5,17 +5,45 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ...arguments import COUNT, FLAG, MIDDLEWARE, SECONDS, TARGET, TEXT, TEXTS, Kind, object_of, require
 from ...errors import UsageError
+from ..address import split
 from ..base import Mesh
 from .aio import AioCaller, AioThriftClient, AioThriftConnector
 from .aio_server import AioThriftServer
-from .client import Caller, ThriftClient, ThriftConnector, checked_timeout
+from .client import Caller, ThriftClient, ThriftConnector
 from .limits import Limits, PoolLimits, ServerLimits
 from .middleware import AsyncMiddleware, Middleware
 from .processor import Processor
 from .server import ThriftServer
-from .service import describe
+from .service import check_handler, describe
 from .wire import Wire, wire_from
+
+_CLIENT = {
+    "target": TARGET,
+    "timeout": SECONDS,
+    "package": TEXT,
+    "limits": object_of(Limits, "Limits(frame=1_000_000)"),
+    "pool": object_of(PoolLimits, "PoolLimits(connections=8)"),
+    "middleware": MIDDLEWARE,
+    "multiplexed_service": TEXT,
+    "workload": TEXT,
+}
+_SERVER = {
+    "labels": TEXTS,
+    "workers": COUNT,
+    "limits": object_of(ServerLimits, "ServerLimits(connections=100)"),
+    "expose_errors": FLAG,
+    "middleware": MIDDLEWARE,
+    "services": Kind(
+        "a mapping of names to pairs of a service and its handler",
+        "{'Clock': (clock_thrift.Clock, ClockHandler())}",
+        lambda value: (
+            isinstance(value, Mapping)
+            and all(isinstance(pair, tuple) and len(pair) == 2 for pair in value.values())
+        ),
+    ),
+}
 
 
 class ThriftTransport:
@@ -71,11 +99,11 @@ class ThriftTransport:
             TMultiplexedProtocol).
         :param workload: what the calls say they come from (TTHeader); by default what the mesh knows of this
             process.
-        :raises UsageError: an argument cannot be served.
+        :raises UsageError: an argument cannot be served; :class:`ClosedError`: the client of the mesh is closed.
         """
+        require("xds.thrift.client", _CLIENT, locals())
         wire = wire_from(framing, protocol, proto_factory, trans_factory)
         described = describe(service, package, multiplexed_service)
-        checked_timeout(timeout)
         connector = ThriftConnector(wire, limits or Limits(), checked_pool(pool, wire))
         caller = Caller(
             described,
@@ -105,9 +133,9 @@ class ThriftTransport:
         workload: str | None = None,
     ) -> AioThriftClient:
         """The asyncio twin of :meth:`client`, with the same arguments; its methods are awaited."""
+        require("xds.thrift.aio_client", _CLIENT, locals())
         wire = wire_from(framing, protocol, proto_factory, trans_factory)
         described = describe(service, package, multiplexed_service)
-        checked_timeout(timeout)
         connector = AioThriftConnector(wire, limits or Limits(), checked_pool(pool, wire))
         caller = AioCaller(
             described,
@@ -136,19 +164,25 @@ class ThriftTransport:
     ) -> ThriftServer:
         """A server; call ``start()`` or ``serve()``. It stops when the mesh client closes.
 
-        :param handler: an object with a method per IDL method.
+        :param service: as for :meth:`client`.
+        :param handler: an object with a method per IDL method, inherited services' included.
         :param address: ``host:port`` (port 0: any free one, see ``.address``), ``[v6]:port`` or
             ``unix:PATH``.
         :param framing: one of :meth:`client`'s, or ``auto``: found out from each connection's first bytes.
         :param protocol: ``binary``, ``compact`` or ``auto``.
         :param labels: of this workload, such as its version.
         :param workers: handlers running at a time.
+        :param limits: on connections and on what clients send.
         :param expose_errors: see :class:`Processor`.
         :param middleware: around each handler, the first outermost (:mod:`.middleware`).
         :param services: more services for clients that multiplex (Apache Thrift's TMultiplexedProtocol): by the name
             that they use, the service and its handler.
-        :raises UsageError: an argument cannot be served.
+        :raises UsageError: an argument cannot be served, or ``handler`` lacks methods of the service;
+            :class:`ClosedError`: the client of the mesh is closed. Binding is :meth:`ThriftServer.start`'s.
         """
+        require("xds.thrift.server", _SERVER, locals())
+        split(address)
+        _check_handlers(service, handler, services, coroutines=False)
         server = ThriftServer(
             Processor(describe(service), handler, expose_errors, services, middleware),
             address,
@@ -179,6 +213,9 @@ class ThriftTransport:
 
         :param handler: its coroutine methods run in the loop, others in ``workers`` threads.
         """
+        require("xds.thrift.aio_server", _SERVER, locals())
+        split(address)
+        _check_handlers(service, handler, services, coroutines=True)
         server = AioThriftServer(
             Processor(describe(service), handler, expose_errors, services, middleware),
             address,
@@ -189,6 +226,14 @@ class ThriftTransport:
         )
         self._mesh.on_close(server.stop_soon)
         return server
+
+
+def _check_handlers(
+    service: Any, handler: object, services: Mapping[str, tuple[Any, object]] | None, coroutines: bool
+) -> None:
+    """:raises UsageError: a handler cannot serve its service."""
+    for each, implementation in ((service, handler), *(services or {}).values()):
+        check_handler(describe(each), implementation, coroutines)
 
 
 def checked_pool(pool: PoolLimits | None, wire: Wire) -> PoolLimits:

@@ -1,12 +1,12 @@
 """Triple and gRPC over grpcio: channels that are real ``grpc.Channel`` objects, and servers to match."""
 
+from ...errors import PortNotBound
 from .aio_channel import AioTripleChannel
 from .aio_server import AioTripleServer
 from .channel import TripleChannel
 from .connection import TripleConnector
 from .errors import (
     ChannelClosed,
-    PortNotBound,
     TripleBusinessError,
     TripleCancelled,
     TripleDeadlineExceeded,

@@ -11,10 +11,11 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from ...errors import ClosedError, started_before
 from . import builtin
 from .handling import AioCallContext
 from .health import Health
-from .server import DEFAULT_GRACE, SIGNALS, bound, server_options
+from .server import DEFAULT_GRACE, SIGNALS, bound, check_servicer, server_options
 from .services import Registrar, Services, variant
 
 
@@ -49,6 +50,8 @@ class AioTripleServer(grpc.aio.Server):
         self.labels: Mapping[str, str] = MappingProxyType(dict(labels or {}))
         self.port: int | None = None
         self._grace = grace
+        self._started = False
+        self._address = address or "no address"
         self._drain = drain
         # grpc.aio's wait_for_termination must not be cancelled: it would cancel the server's shutdown.
         self._stopping = asyncio.Event()
@@ -77,6 +80,7 @@ class AioTripleServer(grpc.aio.Server):
         version: str | None = None,
     ) -> None:
         """As :meth:`.server.TripleServer.add`."""
+        check_servicer(add_servicer, servicer)
         selected = variant(
             self._selected[0] if group is None else group, self._selected[1] if version is None else version
         )
@@ -94,15 +98,15 @@ class AioTripleServer(grpc.aio.Server):
         """Listen on ``host:port``; returns the port.
 
         :raises PortNotBound: it cannot be listened on.
+        :raises UsageError: the address has another form; :class:`ClosedError`: the server was stopped.
         """
+        self._check_open(address)
         self.port = bound(self._server.add_insecure_port, address)
         return self.port
 
     def add_secure_port(self, address: str, server_credentials: grpc.ServerCredentials) -> int:
-        """Listen on ``host:port`` with TLS; returns the port.
-
-        :raises PortNotBound: it cannot be listened on.
-        """
+        """Listen on ``host:port`` with TLS; returns the port. Errors are those of :meth:`add_insecure_port`."""
+        self._check_open(address)
         self.port = bound(self._server.add_secure_port, address, server_credentials)
         return self.port
 
@@ -110,7 +114,11 @@ class AioTripleServer(grpc.aio.Server):
         """Begin to serve. Services are added before.
 
         :raises ConfigError: health or reflection is asked for and not installed.
+        :raises ClosedError: the server was stopped; :class:`UsageError`: it was started before.
         """
+        if self._started or self._stopping.is_set():
+            raise started_before(self._address, self._stopping.is_set())
+        self._started = True
         if self.health is None:
             self.health = builtin.add(self._services, asyncio=True, **self._builtin)
         await self._server.start()
@@ -119,6 +127,11 @@ class AioTripleServer(grpc.aio.Server):
         """As :meth:`.server.TripleServer.drain`; on the server's event loop."""
         if self.health is not None:
             self.health.drain()
+
+    def _check_open(self, address: str) -> None:
+        if self._stopping.is_set():
+            raise ClosedError(f"the server at {self._address} was stopped, and cannot listen on {address}")
+        self._address = address
 
     async def stop(self, grace: float | None = None) -> None:
         """Stop: new calls are refused at once, running ones have ``grace`` seconds, then they are cancelled.
@@ -137,7 +150,8 @@ class AioTripleServer(grpc.aio.Server):
         return bool(await self._server.wait_for_termination(timeout))
 
     async def serve(self) -> None:
-        """Serve until SIGTERM, SIGINT or :meth:`stop`, then stop with grace and return.
+        """Serve until SIGTERM, SIGINT or :meth:`stop`, then stop with grace and return. Starts the server, unless
+        :meth:`start` has.
 
         After the signal it drains for the seconds it was made with (:meth:`drain`), then stops. A second signal
         ends that, and cancels what still runs. For the loop of the main thread.
@@ -151,7 +165,8 @@ class AioTripleServer(grpc.aio.Server):
         for number in SIGNALS:
             loop.add_signal_handler(number, on_signal)
         try:
-            await self.start()
+            if not self._started:
+                await self.start()
             await _either(asked.wait(), self._stopping.wait())
             if not self._stopping.is_set():
                 self.drain()

@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from ...errors import BusinessError, CallError, Code, ConfigError, DeadlineExceeded, Unavailable, UsageError
+from ...errors import BusinessError, CallError, ClosedError, Code, DeadlineExceeded, Unavailable
 from ...incoming_deadline import whose
 
 _STATUS = {status.value[0]: status for status in grpc.StatusCode}
@@ -168,12 +168,8 @@ class TripleBusinessError(TripleError, BusinessError):
         return type(self), (self.business_code, self.message)
 
 
-class ChannelClosed(UsageError, ValueError):
+class ChannelClosed(ClosedError):
     """A call on a closed channel (a :class:`ValueError`, as grpcio raises)."""
-
-
-class PortNotBound(ConfigError, RuntimeError):
-    """A server could not listen where it was told to (a :class:`RuntimeError`, as grpcio raises)."""
 
 
 def translated(error: CallError, target: str, path: str, until: float | None = None) -> TripleError:

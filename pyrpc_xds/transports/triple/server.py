@@ -14,8 +14,9 @@ from typing import Any
 
 import grpc
 
+from ...errors import ClosedError, PortNotBound, UsageError, started_before
+from ..address import split, why_not_bound
 from . import builtin
-from .errors import PortNotBound
 from .handling import CallContext
 from .health import Health
 from .services import Registrar, Services, variant
@@ -36,27 +37,60 @@ def server_options(options: Iterable[tuple[str, Any]] | None) -> tuple[tuple[str
     return tuple({**DEFAULT_OPTIONS, **dict(options or ())}.items())
 
 
+# Addresses that are grpcio's own business.
+_OTHER_SCHEMES = ("unix-abstract:", "vsock:")
+
+
+def checked_address(address: str) -> tuple[str, int]:
+    """Host and port to listen on; a port of -1: it has none.
+
+    :raises UsageError: it has another form. grpcio would take a port beyond 65535 modulo 65536, and 443 for none.
+    """
+    if isinstance(address, str) and address.startswith(_OTHER_SCHEMES):
+        return address, -1
+    return split(address)
+
+
 def bound(add: Any, address: str, *credentials: Any) -> int:
     """Add a port to a grpc server.
 
     :param add: its ``add_insecure_port`` or ``add_secure_port``.
+    :raises UsageError: the address has another form than ``host:port``.
     :raises PortNotBound: the address cannot be listened on.
     """
+    host, number = checked_address(address)
     try:
-        port = int(add(address, *credentials))
+        if port := int(add(address, *credentials)):
+            return port
     except RuntimeError as error:
-        raise _not_bound(address) from error
-    if port == 0:
-        raise _not_bound(address)
-    return port
+        raise PortNotBound(address, why_not_bound(host, number) if number >= 0 else None) from error
+    raise PortNotBound(address, why_not_bound(host, number) if number >= 0 else None)
 
 
-def _not_bound(address: str) -> PortNotBound:
-    return PortNotBound(
-        f"cannot listen on {address!r}",
-        where="address",
-        hint="Is the port taken, and is the address one of this machine's? Port 0 takes any free port",
-    )
+def check_servicer(add_servicer: Callable[[Any, Any], None], servicer: Any) -> None:
+    """Refuse a servicer that has not even inherited the methods of its service.
+
+    One that has inherited them from the generated class may leave some out: gRPC answers UNIMPLEMENTED.
+
+    :raises UsageError: it lacks methods; the text names them.
+    """
+    probe = _Probe()
+    add_servicer(probe, Registrar(Services(asyncio=False)))
+    if missing := [name for name in probe.asked if not hasattr(servicer, name)]:
+        raise UsageError(
+            f"the servicer {servicer!r} lacks {', '.join(missing)}: define them, or inherit the generated class"
+        )
+
+
+class _Probe:
+    """Stands for a servicer, and notes which methods a generated function asks it for."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        self.asked.append(name)
+        return lambda *args: None
 
 
 class TripleServer(grpc.Server):
@@ -94,6 +128,8 @@ class TripleServer(grpc.Server):
         workers = max_workers or min(32, (os.cpu_count() or 1) + 4)
         self._executor = ThreadPoolExecutor(workers, thread_name_prefix="pyrpc-xds-triple-server")
         self._stopped: threading.Event | None = None
+        self._started = False
+        self._address = address or "no address"
         self._services = Services(asyncio=False)
         self._selected = variant(group, version)
         self._builtin = {"health": health, "reflection": reflection}
@@ -131,7 +167,9 @@ class TripleServer(grpc.Server):
         :param add_servicer: the generated ``add_XServicer_to_server``.
         :param group: ``""``: without; ``None``: the server's.
         :param version: likewise; Dubbo's ``0.0.0`` is without.
+        :raises UsageError: ``servicer`` lacks methods of the service.
         """
+        check_servicer(add_servicer, servicer)
         selected = variant(
             self._selected[0] if group is None else group, self._selected[1] if version is None else version
         )
@@ -149,15 +187,15 @@ class TripleServer(grpc.Server):
         """Listen on ``host:port``; returns the port.
 
         :raises PortNotBound: it cannot be listened on.
+        :raises UsageError: the address has another form; :class:`ClosedError`: the server was stopped.
         """
+        self._check_open(address)
         self.port = bound(self._server.add_insecure_port, address)
         return self.port
 
     def add_secure_port(self, address: str, server_credentials: grpc.ServerCredentials) -> int:
-        """Listen on ``host:port`` with TLS; returns the port.
-
-        :raises PortNotBound: it cannot be listened on.
-        """
+        """Listen on ``host:port`` with TLS; returns the port. Errors are those of :meth:`add_insecure_port`."""
+        self._check_open(address)
         self.port = bound(self._server.add_secure_port, address, server_credentials)
         return self.port
 
@@ -165,7 +203,11 @@ class TripleServer(grpc.Server):
         """Begin to serve. Services are added before.
 
         :raises ConfigError: health or reflection is asked for and not installed.
+        :raises ClosedError: the server was stopped; :class:`UsageError`: it was started before.
         """
+        if self._started or self._stopped is not None:
+            raise started_before(self._address, self._stopped is not None)
+        self._started = True
         if self.health is None:
             self.health = builtin.add(self._services, asyncio=False, **self._builtin)
         self._server.start()
@@ -175,6 +217,12 @@ class TripleServer(grpc.Server):
         that have not heard yet. :meth:`stop` comes later."""
         if self.health is not None:
             self.health.drain()
+
+    def _check_open(self, address: str) -> None:
+        # grpcio crashes there.
+        if self._stopped is not None:
+            raise ClosedError(f"the server at {self._address} was stopped, and cannot listen on {address}")
+        self._address = address
 
     def stop(self, grace: float | None = None) -> threading.Event:
         """Stop: new calls are refused at once, running ones have ``grace`` seconds, then they are aborted.
@@ -207,7 +255,7 @@ class TripleServer(grpc.Server):
 
     def serve(self) -> None:
         """Serve until SIGTERM, SIGINT or :meth:`stop`, then stop with grace and return. For the main thread
-        of a program.
+        of a program. Starts the server, unless :meth:`start` has.
 
         After the signal it drains for the seconds it was made with (:meth:`drain`), then stops. A second signal
         ends that, and aborts what still runs.
@@ -225,7 +273,8 @@ class TripleServer(grpc.Server):
 
         previous = {number: signal.signal(number, on_signal) for number in SIGNALS}
         try:
-            self.start()
+            if not self._started:
+                self.start()
             while not signals and self.wait_for_termination(_POLL_SECONDS):
                 pass
             if signals:

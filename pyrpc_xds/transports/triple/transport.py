@@ -8,14 +8,59 @@ from typing import Any
 
 import grpc
 
+from ...arguments import (
+    COUNT,
+    FLAG,
+    GRACE,
+    OPTIONS,
+    TARGET,
+    TEXT,
+    TEXTS,
+    Kind,
+    all_having,
+    object_of,
+    require,
+)
+from ...errors import ClosedError
 from ..base import Mesh
 from .aio_channel import AioTripleChannel
 from .aio_server import AioTripleServer
 from .channel import TripleChannel
 from .connection import members
-from .server import DEFAULT_GRACE, TripleServer
+from .server import DEFAULT_GRACE, TripleServer, checked_address
 from .services import headers
 from .target import Targets
+
+_BOTH = {
+    "options": OPTIONS,
+    "compression": object_of(grpc.Compression, "grpc.Compression.Gzip"),
+    "group": TEXT,
+    "version": Kind("a str", "'1.0.0'", lambda value: isinstance(value, str)),
+}
+_CHANNEL = {
+    "target": TARGET,
+    **_BOTH,
+    "interceptors": all_having(
+        "a sequence of grpc's client interceptors",
+        "[interceptor]",
+        "intercept_unary_unary",
+        "intercept_unary_stream",
+        "intercept_stream_unary",
+        "intercept_stream_stream",
+    ),
+}
+_SERVER = {
+    "labels": TEXTS,
+    **_BOTH,
+    "interceptors": all_having("a sequence of grpc.ServerInterceptor", "[interceptor]", "intercept_service"),
+    "handlers": all_having("a sequence of grpc.GenericRpcHandler", "[handler]", "service"),
+    "max_workers": COUNT,
+    "maximum_concurrent_rpcs": COUNT,
+    "grace": GRACE,
+    "drain": GRACE,
+    "health": FLAG,
+    "reflection": FLAG,
+}
 
 
 class TripleTransport:
@@ -27,6 +72,7 @@ class TripleTransport:
     def __init__(self, mesh: Mesh) -> None:
         self._targets = Targets(mesh)
         self._channels: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._closed = False
         mesh.on_close(self._close)
 
     def channel(
@@ -49,8 +95,9 @@ class TripleTransport:
             metadata they add is matched.
         :param group: Dubbo's service group: sent with every call as ``tri-service-group``; a route can match it.
         :param version: Dubbo's service version: sent as ``tri-service-version``, likewise.
-        :raises UsageError: the target has another form, or the client is closed.
+        :raises UsageError: an argument is not what is said here; :class:`ClosedError`: the client is closed.
         """
+        require("xds.triple.channel", _CHANNEL, locals())
         channel = TripleChannel(
             self._targets, target, tuple(options or ()), compression, headers(group, version)
         )
@@ -70,8 +117,9 @@ class TripleTransport:
         """As :meth:`channel`, for asyncio: a :class:`grpc.aio.Channel`.
 
         :param interceptors: grpc.aio's ``*ClientInterceptor`` objects; they run before the call is routed.
-        :raises UsageError: the target has another form, or the client is closed.
+        :raises UsageError: an argument is not what is said here; :class:`ClosedError`: the client is closed.
         """
+        require("xds.triple.aio_channel", _CHANNEL, locals())
         channel = AioTripleChannel(
             self._targets, target, tuple(options or ()), compression, interceptors, headers(group, version)
         )
@@ -119,7 +167,10 @@ class TripleTransport:
             ``triple``). :attr:`TripleServer.health` sets what it says.
         :param reflection: gRPC's server reflection; ``None``: if grpcio-reflection is installed (likewise).
         :raises PortNotBound: the address cannot be listened on.
+        :raises UsageError: an argument is not what is said here; :class:`ClosedError`: the client is closed.
         """
+        require("xds.triple.server", _SERVER, locals())
+        self._check_server(address)
         return TripleServer(
             address=address,
             labels=labels,
@@ -160,6 +211,8 @@ class TripleTransport:
         :param interceptors: :class:`grpc.aio.ServerInterceptor` objects.
         :param max_workers: threads for handlers that are not coroutines; ``None``: as grpc.aio decides.
         """
+        require("xds.triple.aio_server", _SERVER, locals())
+        self._check_server(address)
         return AioTripleServer(
             address=address,
             labels=labels,
@@ -177,7 +230,14 @@ class TripleTransport:
             reflection=reflection,
         )
 
+    def _check_server(self, address: str | None) -> None:
+        if address is not None:
+            checked_address(address)
+        if self._closed:
+            raise ClosedError("the XdsClient is closed")
+
     def _close(self) -> None:
+        self._closed = True
         for channel in members(self._channels):
             if isinstance(channel, AioTripleChannel):
                 channel.close_soon()
