@@ -26,6 +26,7 @@ from .incoming_deadline import detached, time_remaining
 
 if TYPE_CHECKING:
     from .client import XdsClient
+    from .dubbo import Dubbo
 
 __all__ = [
     "Bootstrap",
@@ -33,6 +34,7 @@ __all__ = [
     "Code",
     "ConfigError",
     "DeadlineExceeded",
+    "Dubbo",
     "PyrpcXdsError",
     "RemoteProtocolError",
     "Unavailable",
@@ -52,11 +54,14 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-def __getattr__(name: str) -> Any:
-    # The client brings grpcio and the xDS protos (a third of a second): not for programs that only set attachments.
-    if name == "XdsClient":
-        from .client import XdsClient
+# What brings grpcio and the xDS protos (a third of a second): not for programs that only set attachments.
+_LATE = {"Dubbo": "dubbo", "XdsClient": "client"}
 
-        globals()[name] = XdsClient
-        return XdsClient
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = globals()[name] = getattr(import_module(f".{_LATE[name]}", __name__), name)
+    return value

@@ -137,10 +137,22 @@ RULES = [
         never=("click", "rich", "argparse", "pyrpc_xds.cli"),
     ),
     Rule(
-        "only the control plane and the command line read YAML and watch files",
+        "only the control plane and the command line watch files",
         where=("*",),
         but=("controlplane/*", "cli/*"),
-        never=("yaml", "watchfiles", "pyrpc_xds.controlplane"),
+        never=("watchfiles", "pyrpc_xds.controlplane"),
+    ),
+    Rule(
+        "YAML is the control plane's, the command line's and Dubbo's",
+        where=("*",),
+        but=("controlplane/*", "cli/*", "dubbo/*"),
+        never=("yaml",),
+    ),
+    Rule(
+        "Dubbo's YAML configures the package from outside: nothing but the command line knows of it",
+        where=("*",),
+        but=("dubbo/*", "cli/*", "__init__.py"),
+        never=("pyrpc_xds.dubbo",),
     ),
     Rule(
         "compiled modules are leaves: the standard library only, and Cython not even at run time",
