@@ -41,6 +41,9 @@ class Follower:
     def start(self) -> None:
         """Begin, soon. Any thread."""
         self._started = True
+        if self._driver.bootstrap.mode is Mode.SIDECAR:
+            # Not on the driver's thread: a fork in the middle of its import would leave the child half a module.
+            from .xds import sidecar  # noqa: F401
         self._driver.call(self._follow)
 
     def _follow(self) -> None:

@@ -20,7 +20,7 @@ import random as _random
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..bootstrap import Bootstrap, Mode, Server
@@ -36,7 +36,7 @@ from .stream import (
     AdsStream,
     open_channel,
 )
-from .types import SIDECAR_TYPES, TYPES, ResourceType, load_decoders
+from .types import TYPES, ResourceType
 from .watch import Watcher
 
 _log = logging.getLogger("pyrpc_xds.xds")
@@ -101,10 +101,9 @@ class AdsDriver:
     def _fresh(self) -> None:
         """State of the driver thread, as before its start."""
         self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._types = SIDECAR_TYPES if self.bootstrap.mode is Mode.SIDECAR else TYPES
         self._session = Session(
             self.bootstrap.node,
-            types=self._types,
+            types=self._types(),
             fail_on_data_errors=self.server.fail_on_data_errors,
             resource_timeout=self._resource_timeout,
             timer_is_transient=self.server.resource_timer_is_transient_error,
@@ -115,6 +114,13 @@ class AdsDriver:
         self._later: list[tuple[float, int, Callable[[], None]]] = []  # a heap, by time
         self._order = itertools.count()
         self._stopping = False
+
+    def _types(self) -> Mapping[str, ResourceType]:
+        if self.bootstrap.mode is not Mode.SIDECAR:
+            return TYPES
+        from .sidecar_types import SIDECAR_TYPES  # most clients do without
+
+        return SIDECAR_TYPES
 
     # ---- any thread
 
@@ -226,9 +232,6 @@ class AdsDriver:
                 _living.add(self)
                 self._thread = threading.Thread(target=self._run, name="pyrpc-xds-ads", daemon=True)
                 self._thread.start()
-        # Here, while the control plane is being connected, and not on the driver's thread: a fork in the middle of
-        # an import of another thread would leave the child with half a module and its lock.
-        load_decoders(self._types.values())
 
     def _dump(self) -> dict[str, Any]:
         node = self.bootstrap.node

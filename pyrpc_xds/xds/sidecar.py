@@ -38,7 +38,8 @@ from ..model.route import (
 )
 from .dependency import Callbacks, Subscriptions, TargetManager, Watch
 from .names import SubsetKey, join_host_port, split_host_port
-from .types import LDS, NDS
+from .sidecar_types import NDS
+from .types import LDS
 
 _log = logging.getLogger("pyrpc_xds.xds")
 

@@ -341,13 +341,14 @@ def test_tree_names_no_machine() -> None:
     assert not found
 
 
-def test_importing_the_client_loads_no_resource_decoder() -> None:
-    """They are imported while the control plane is being connected: :mod:`pyrpc_xds.xds.types`."""
-    code = "import json, sys, pyrpc_xds.client\nprint(json.dumps(sorted(sys.modules)))"
-    loaded = run(code)
+def test_first_configuration_imports_nothing() -> None:
+    """What decodes it comes with the client, so that no call waits for an import and forked children share it; what
+    only sidecar mode needs does not."""
+    loaded = run("import json, sys, pyrpc_xds.client\nprint(json.dumps(sorted(sys.modules)))")
     assert isinstance(loaded, list)
-    decoders = {name for name in loaded if name.startswith("pyrpc_xds.xds.decode.")}
-    assert decoders == {"pyrpc_xds.xds.decode.envelope"}
+    decoders = {name.rpartition(".")[2] for name in loaded if name.startswith("pyrpc_xds.xds.decode.")}
+    assert {"cluster", "endpoint", "listener", "route"} <= decoders
+    assert not {"proxy_listener", "name_table", "thrift_proxy"} & decoders
 
 
 def test_own_transports_are_those_of_the_entry_points() -> None:

@@ -7,7 +7,8 @@ from typing import Any
 from pyrpc_xds.model.name_table import NAME
 from pyrpc_xds.xds.cache import ResourceState
 from pyrpc_xds.xds.decode.envelope import DiscoveryResponse, RawResource
-from pyrpc_xds.xds.types import CDS, EDS, LDS, NDS, RDS, SIDECAR_TYPES
+from pyrpc_xds.xds.sidecar_types import NDS, SIDECAR_TYPES
+from pyrpc_xds.xds.types import CDS, EDS, LDS, RDS
 from tests.unit.xds.build import cluster, response, route_config
 from tests.unit.xds.test_session import Watcher, World
 

@@ -32,7 +32,8 @@ from pyrpc_xds.model.snapshot import MeshSnapshot
 from pyrpc_xds.routing.snapshot import cluster_names
 from pyrpc_xds.routing.table import choose_virtual_host
 from pyrpc_xds.xds.sidecar import GRACE, Place, SidecarManager, spellings
-from pyrpc_xds.xds.types import CDS, EDS, LDS, NDS, RDS, ResourceType
+from pyrpc_xds.xds.sidecar_types import NDS
+from pyrpc_xds.xds.types import CDS, EDS, LDS, RDS, ResourceType
 from tests.unit.xds.test_dependency import FakeDriver, endpoints
 
 HOST = "greeter.default.svc.cluster.local"

@@ -15,20 +15,15 @@ from pyrpc_xds.bootstrap import Node
 from pyrpc_xds.errors import ResourceInvalid, StreamError
 from pyrpc_xds.xds.decode.envelope import DiscoveryResponse, RawResource, decode_response
 from pyrpc_xds.xds.session import Session
-from pyrpc_xds.xds.types import (
-    CDS,
-    EDS,
-    LDS,
+from pyrpc_xds.xds.sidecar_types import (
     NDS,
-    RDS,
     SIDECAR_CDS,
     SIDECAR_EDS,
     SIDECAR_LDS,
     SIDECAR_RDS,
     SIDECAR_TYPES,
-    TYPES,
-    ResourceType,
 )
+from pyrpc_xds.xds.types import CDS, EDS, LDS, RDS, TYPES, ResourceType
 from tests.unit.xds.build import (
     assignment,
     cluster,
