@@ -4,6 +4,10 @@
 
 Each line is answered by one line: how many answers came from which version. Between the lines it goes on calling
 at a low rate, so that a call lost while the rules change would be counted in "background".
+
+With --every it asks nobody and says who answered each call, as the tutorial's client does:
+
+    python -m examples.greeter.client --protocol triple --every 1 --attachment user=admin
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ from __future__ import annotations
 import argparse
 import collections
 import json
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -61,16 +66,36 @@ class Background:
         self._thread.join()
 
 
+def call_on_and_on(call: Callable[[], str], seconds: float, attachments: dict[str, str]) -> None:
+    """Call, say who answered and wait, until SIGTERM or SIGINT."""
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    with pyrpc_xds.attachments(attachments):
+        while not stopping.wait(seconds):
+            try:
+                print(f'call server response = id:"{call()}"', flush=True)
+            except Exception as error:  # as the tutorial's: the next call may be answered
+                print(f"call server error = {type(error).__name__}: {error}", flush=True)
+
+
 def main() -> None:
-    """Serve standard input until it closes."""
+    """Serve standard input until it closes, or call on and on."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--protocol", choices=sorted(TARGETS), required=True)
     parser.add_argument("--target", help="xds:///host:port; default: the greeter of the example mesh")
+    parser.add_argument("--every", type=float, metavar="SECONDS", help="call on and on, that often")
+    parser.add_argument(
+        "--attachment", action="append", default=[], metavar="NAME=VALUE", help="of these calls"
+    )
     options = parser.parse_args()
     with pyrpc_xds.XdsClient.from_env() as xds:
         call = caller(xds, options.protocol, options.target or TARGETS[options.protocol])
+        if options.every is not None:
+            call_on_and_on(call, options.every, dict(each.split("=", 1) for each in options.attachment))
+            return
         background = Background(call)
         try:
             for line in sys.stdin:

@@ -6,14 +6,17 @@ python -m examples.greeter.server --version v1 --triple 127.0.0.1:20001 --thrift
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import queue
 import signal
-import threading
 from typing import Any
 
 import pyrpc_xds
 
 from . import idl
+
+VERSION_LABEL = "dubbogoAppVersion"
 
 
 def triple_servicer(version: str) -> Any:
@@ -40,35 +43,48 @@ class ThriftGreeter:
 def main() -> None:
     """Serve until SIGTERM or SIGINT; prints one JSON line with the bound addresses."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--version", required=True, help="what the answers say, and the version label")
+    parser.add_argument(
+        "--version",
+        help=f"what the answers say, and the label {VERSION_LABEL}; default: that label of the pod",
+    )
     parser.add_argument("--triple", default="127.0.0.1:0", help="host:port; port 0 takes a free one")
     parser.add_argument("--thrift", default="127.0.0.1:0", help="host:port; port 0 takes a free one")
+    parser.add_argument(
+        "--drain", type=float, default=0.0, help="seconds for which calls are still taken after the signal"
+    )
+    parser.add_argument("--grace", type=float, default=5.0, help="seconds that running calls have after that")
     options = parser.parse_args()
-    labels = {"dubbogoAppVersion": options.version}
 
-    xds = pyrpc_xds.XdsClient.from_env(labels=labels)
+    xds = pyrpc_xds.XdsClient.from_env(labels={VERSION_LABEL: options.version} if options.version else {})
+    labels = xds.bootstrap.node.metadata.get("LABELS", {})
+    if VERSION_LABEL not in labels:
+        parser.error(f"--version is not given, and the pod has no label {VERSION_LABEL}")
+    version = labels[VERSION_LABEL]
     triple = xds.triple.server(labels=labels)
     _, services = idl.protobuf()
-    services.add_GreeterServicer_to_server(triple_servicer(options.version), triple)
+    services.add_GreeterServicer_to_server(triple_servicer(version), triple)
     triple_port = triple.add_insecure_port(options.triple)
     triple.start()
-    thrift = xds.thrift.server(
-        idl.thrift().Greeter, ThriftGreeter(options.version), options.thrift, labels=labels
-    )
+    thrift = xds.thrift.server(idl.thrift().Greeter, ThriftGreeter(version), options.thrift, labels=labels)
     thrift.start()
 
-    stopping = threading.Event()
+    # One word a signal: a second signal ends the drain.
+    signals: queue.SimpleQueue[int] = queue.SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+        signal.signal(number, lambda number, _: signals.put(number))
     print(
         json.dumps(
             {"triple": f"{options.triple.rpartition(':')[0]}:{triple_port}", "thrift": thrift.address}
         ),
         flush=True,
     )
-    stopping.wait()
-    thrift.stop(grace=5.0)
-    triple.stop(grace=5.0).wait()
+    signals.get()
+    triple.drain()
+    with contextlib.suppress(queue.Empty):
+        signals.get(timeout=options.drain)
+    stopped = triple.stop(options.grace)
+    thrift.stop(options.grace)
+    stopped.wait()
     xds.close()
 
 
