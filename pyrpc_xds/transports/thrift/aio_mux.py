@@ -14,7 +14,7 @@ from .errors import ThriftProtocolError
 from .frames import Frames, Opener
 from .header import Header
 from .limits import Limits, PoolLimits
-from .mux import ABANDONED, Broken, sequence_id
+from .mux_call import ABANDONED, Broken, sequence_id
 from .pool import PoolClosed, PoolFull
 from .wire import Wire
 

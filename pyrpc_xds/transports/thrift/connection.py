@@ -98,21 +98,8 @@ class Connection:
         if oneway:
             return b"", 0
         inbox = self.inbox
-        sock = self._sock
         while True:
-            left = deadline - monotonic()
-            if not -_TIMEOUT_STEP < left - self._timeout < _TIMEOUT_STEP:
-                if left <= 0:
-                    raise TimeoutError("no answer in time")
-                self._timeout = left if left < _TIMEOUT_MOST else _TIMEOUT_MOST
-                sock.settimeout(self._timeout)
-            try:
-                data = sock.recv(_RECEIVE)
-            except TimeoutError as error:
-                if error.errno is not None:
-                    raise ConnectionError(error.errno, error.strerror) from error
-                self._timeout = -1.0
-                continue
+            data = self.receive(deadline)
             if not data:
                 raise EOFError("the server closed the connection")
             message = inbox.take(data, schemas)
@@ -120,6 +107,27 @@ class Connection:
                 # Whatever follows the answer was not asked for: the next bytes would not be the next answer.
                 self.in_step = not inbox.pending
                 return message
+
+    def receive(self, deadline: float) -> bytes:
+        """Wait for bytes; none: the server closed the connection.
+
+        :param deadline: of :func:`time.monotonic`.
+        :raises TimeoutError: it has passed.
+        :raises OSError: the connection broke.
+        """
+        while True:
+            left = deadline - monotonic()
+            if not -_TIMEOUT_STEP < left - self._timeout < _TIMEOUT_STEP:
+                if left <= 0:
+                    raise TimeoutError("no answer in time")
+                self._timeout = left if left < _TIMEOUT_MOST else _TIMEOUT_MOST
+                self._sock.settimeout(self._timeout)
+            try:
+                return self._sock.recv(_RECEIVE)
+            except TimeoutError as error:
+                if error.errno is not None:
+                    raise ConnectionError(error.errno, error.strerror) from error
+                self._timeout = -1.0
 
     def _send_rest(self, request: bytes, sent: int, deadline: float) -> None:
         view = memoryview(request)

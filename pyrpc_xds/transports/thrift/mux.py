@@ -1,8 +1,9 @@
 """Many calls of threads at a time on one connection, told apart by sequence id (TTHeader).
 
-There is no thread for it: of the callers that wait, one reads and hands the others their answers (the leader);
-when it has its own, another one takes over. A waiter takes the header and the message apart itself, so the leader
-only looks at sequence ids.
+There is no thread for it. Of the callers one at a time sends, for all whose requests wait; and of those that wait for
+answers one reads (the leader), and hands the others theirs. Who has its own gives the part away. A caller that is
+alone does both itself, and meets no other thread; of many, most neither send nor read. A caller takes header and
+message apart itself, so the leader only looks at sequence ids.
 """
 
 from __future__ import annotations
@@ -10,45 +11,19 @@ from __future__ import annotations
 import os
 import select
 import threading
+from collections import deque
+from collections.abc import Sequence
 from time import monotonic
 
 from .connection import Connection, NotSent
 from .errors import ThriftProtocolError
 from .frames import Frames
 from .limits import Limits
+from .mux_call import ABANDONED, Broken, MuxCall, sequence_id
 
 _RECEIVE = 65536
-# Calls given up whose answers may still come. A server that owes more is not answering.
-ABANDONED = 4096
-
-
-class Broken(ConnectionError):
-    """The connection ended with calls in flight."""
-
-
-class _Waiter:
-    """A call in flight. Guarded by the connection's lock, but for ``wake``.
-
-    :ivar wake: held while ``asleep``; released exactly once to end that.
-    """
-
-    __slots__ = ("asleep", "frame", "wake")
-
-    def __init__(self) -> None:
-        self.frame: tuple[bytes, int] | None = None
-        self.asleep = False
-        self.wake = threading.Lock()
-        self.wake.acquire()
-
-    def rouse(self) -> None:
-        if self.asleep:
-            self.asleep = False
-            self.wake.release()
-
-
-def sequence_id(frame: bytes, start: int) -> int:
-    """Of a frame with a header."""
-    return int.from_bytes(frame[start + 4 : start + 8], "big")
+# Bytes of requests that are sent at a time, unless one alone has more.
+_TOGETHER = 65536
 
 
 class MuxConnection:
@@ -63,10 +38,11 @@ class MuxConnection:
         self._fd = plain.fileno()
         self._frames = Frames(limits)
         self._lock = threading.Lock()
-        self._send_lock = threading.Lock()
-        # Guarded by _lock.
-        self._waiting: dict[int, _Waiter] = {}
+        # Guarded by _lock. Calls that are not sent yet, in order; the first may be sent in part.
+        self._unsent: deque[MuxCall] = deque()
+        self._waiting: dict[int, MuxCall] = {}
         self._abandoned: set[int] = set()
+        self._sending = False
         self._reading = False
         self._error: Exception | None = None
         self._users = 0
@@ -92,7 +68,7 @@ class MuxConnection:
                 return False
             self._users += 1
             alone = self._users == 1
-        if alone and not self._look():
+        if alone and self._plain.readable() and not self._look():
             self.leave()
             return False
         return True
@@ -102,7 +78,8 @@ class MuxConnection:
         with self._lock:
             self._users -= 1
             self.since = monotonic()
-            self._close_if_unused()
+            if not self._users:
+                self._close_if_unused()
 
     def _close_if_unused(self) -> None:
         if not self._users and not self._closed and (self._leaving or self._error is not None):
@@ -120,193 +97,308 @@ class MuxConnection:
         """See :meth:`.connection.Connection.abandon`."""
         self._plain.abandon()
 
+    def exchange(self, request: bytes, deadline: float, seqid: int, oneway: bool) -> tuple[bytes, int]:
+        """See :meth:`.connection.Connection.exchange`; the frame, as :meth:`Frames.next` gives it.
+
+        :raises Broken: the connection ended; the call may have run.
+        """
+        call = MuxCall(request, oneway)
+        with self._lock:
+            if self._error is not None or seqid in self._waiting or seqid in self._abandoned:
+                raise NotSent(None, f"the connection broke: {self._error}")
+            if not oneway:
+                self._waiting[seqid] = call
+            alone = not (self._sending or self._reading or self._unsent or oneway)
+            self._unsent.append(call)
+            if alone:
+                # Both parts at once.
+                self._sending = self._reading = True
+        try:
+            if alone:
+                self._send_alone(call, request)
+                if call.sent:
+                    self._lead(call, deadline)
+            self._run(call, deadline)
+        finally:
+            # With its answer, whoever read it has seen to the rest.
+            if call.frame is None:
+                with self._lock:
+                    problem = self._forget(call, None if oneway else seqid)
+                    self._pass_on()
+                if problem:
+                    self.fail(Broken(problem))
+        return call.frame or (b"", 0)
+
+    def _forget(self, call: MuxCall, seqid: int | None) -> str:
+        """Under the lock.
+
+        :returns: why the connection cannot go on; empty: it can.
+        """
+        waiting = seqid is not None and self._waiting.pop(seqid, None) is not None
+        if call.frame is not None or self._error is not None:
+            return ""
+        if not call.sent and not call.leaving:
+            if call.begun:
+                return "a request was sent in part only"
+            self._unsent.remove(call)
+        elif waiting and seqid is not None:
+            self._abandoned.add(seqid)
+            if len(self._abandoned) > ABANDONED:
+                return f"{ABANDONED} answers are missing"
+        return ""
+
+    def _run(self, call: MuxCall, deadline: float) -> None:
+        """Until the call has its answer or, a oneway, is sent."""
+        while call.frame is None:
+            with self._lock:
+                if call.frame is not None or (call.oneway and call.sent):
+                    return
+                if self._error is not None:
+                    raise self._ended(call)
+                # Who is not sent does not read either: only a caller that sleeps can be asked to send the rest.
+                send = not call.sent and not self._sending
+                read = call.sent and not self._reading
+                if send:
+                    self._sending = True
+                elif read:
+                    self._reading = True
+                else:
+                    call.lie_down()
+            if send:
+                self._send(call, deadline)
+            elif read:
+                self._lead(call, deadline)
+            else:
+                self._sleep(call, deadline)
+
+    def _ended(self, call: MuxCall) -> Exception:
+        error = self._error
+        if not (call.begun or call.sent):
+            return NotSent(getattr(error, "errno", None), f"the connection broke: {error}")
+        if isinstance(error, ThriftProtocolError):
+            return ThriftProtocolError(error.details_text, error.type)
+        return Broken(getattr(error, "strerror", None) or str(error))
+
+    def _sleep(self, call: MuxCall, deadline: float) -> None:
+        """Until there is something to do for the call.
+
+        :raises TimeoutError: the deadline has passed.
+        """
+        if call.wake.acquire(timeout=max(0.0, min(deadline - monotonic(), threading.TIMEOUT_MAX))):
+            return
+        with self._lock:
+            if call.asleep:
+                call.asleep = False
+                raise TimeoutError(
+                    "no answer in time" if call.sent else "the connection took no more in time"
+                )
+            # Roused between the two.
+            call.wake.acquire()
+
+    def _pass_on(self) -> None:
+        """Have somebody send and somebody read, where there is need and nobody does. Under the lock."""
+        if not self._sending:
+            for each in self._unsent:
+                if each.asleep:
+                    each.rouse()
+                    break
+        if not self._reading:
+            for each in self._waiting.values():
+                if each.asleep and each.sent:
+                    each.rouse()
+                    break
+
+    # The one that sends.
+
+    def _send_alone(self, call: MuxCall, request: bytes) -> None:
+        """Send the one request there is, as far as the server takes it now, and give that part away.
+
+        Where it took it all, the caller goes on to read.
+        """
+        try:
+            call.leaving = True
+            sent = self._write(request)
+        except BaseException as error:
+            self._reading = False
+            self.fail(Broken(f"a call was interrupted while it was sent: {error!r}"))
+            raise
+        with self._lock:
+            self._account((call,), sent)
+            self._sending = False
+            if not call.sent:
+                self._reading = False
+            if self._unsent or not self._reading:
+                self._pass_on()
+
+    def _send(self, call: MuxCall, deadline: float) -> None:
+        """Send what waits until nothing does or, where the server takes no more, ``call`` is sent.
+
+        :raises TimeoutError: the server did not take it in time.
+        """
+        over = False
+        try:
+            while not over:
+                with self._lock:
+                    batch, data = self._next_batch()
+                sent = self._write(data)
+                with self._lock:
+                    self._account(batch, sent)
+                    over = not self._unsent or self._error is not None or (call.sent and sent != len(data))
+                    if over:
+                        self._sending = False
+                        self._pass_on()
+                if not over and sent != len(data):
+                    self._wait_until_writable(deadline)
+        except BaseException as error:
+            with self._lock:
+                self._sending = False
+                self._pass_on()
+            if not isinstance(error, TimeoutError):
+                self.fail(Broken(f"a call was interrupted while it was sent: {error!r}"))
+            raise
+
+    def _next_batch(self) -> tuple[list[MuxCall], bytes | memoryview]:
+        """Under the lock."""
+        unsent = self._unsent
+        if len(unsent) == 1:
+            unsent[0].leaving = True
+            return [unsent[0]], unsent[0].rest
+        batch: list[MuxCall] = []
+        size = 0
+        for each in unsent:
+            size += len(each.rest)
+            if size > _TOGETHER and batch:
+                break
+            each.leaving = True
+            batch.append(each)
+        return batch, b"".join([each.rest for each in batch])
+
+    def _write(self, data: bytes | memoryview) -> int:
+        try:
+            return os.write(self._fd, data)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            self.fail(error)
+            return 0
+
+    def _account(self, batch: Sequence[MuxCall], sent: int) -> None:
+        """So many bytes of the calls have left. Under the lock."""
+        for each in batch:
+            sent = each.left(sent)
+            if each.sent:
+                self._unsent.popleft()
+                if each.oneway:
+                    each.rouse()
+
+    def _wait_until_writable(self, deadline: float) -> None:
+        poller = select.poll()
+        poller.register(self._fd, select.POLLIN | select.POLLOUT)
+        while self._error is None:
+            left = deadline - monotonic()
+            if left <= 0:
+                raise TimeoutError("the server did not take the request in time")
+            # Where nobody reads, a server that waits for its answers to be read would not take the rest.
+            events = [event for _, event in poller.poll(min(left, 0.05) * 1000)]
+            if any(event & ~select.POLLOUT for event in events):
+                self._look()
+            if any(event & select.POLLOUT for event in events):
+                return
+
+    # The one that reads.
+
+    def _lead(self, call: MuxCall, deadline: float) -> None:
+        """Read until the call has its answer.
+
+        :raises TimeoutError: it has not come in time.
+        """
+        try:
+            while call.frame is None and self._error is None:
+                self._deliver(self._plain.receive(deadline), call)
+        except BaseException as error:
+            self._read_no_more()
+            if isinstance(error, TimeoutError):
+                raise
+            if not isinstance(error, Exception):
+                self.fail(Broken(f"a call was interrupted while it read: {error!r}"))
+                raise
+            self.fail(error)
+        else:
+            if call.frame is None:
+                self._read_no_more()
+
+    def _read_no_more(self) -> None:
+        with self._lock:
+            self._reading = False
+            self._pass_on()
+
     def _look(self) -> bool:
-        """After a time of silence: read what is there; ``False``: the server has closed the connection."""
+        """Read what is there, if nobody does; ``False``: the server has closed the connection."""
         with self._lock:
             if self._reading:
                 return True
             self._reading = True
         try:
             while self._plain.readable():
-                self._receive()
+                try:
+                    data = os.read(self._fd, _RECEIVE)
+                except BlockingIOError:
+                    break
+                self._deliver(data, None)
         except Exception as error:
             self.fail(error)
         finally:
-            self._hand_on()
+            self._read_no_more()
         return self._error is None
 
-    def exchange(self, request: bytes, deadline: float, seqid: int, oneway: bool) -> tuple[bytes, int]:
-        """See :meth:`.connection.Connection.exchange`; the frame, as :meth:`Frames.next` gives it.
+    def _deliver(self, data: bytes, leader: MuxCall | None) -> None:
+        """Hand out the answers that are whole by now.
 
-        :raises Broken: the connection ended; the call may have run.
+        :param leader: stops reading with its own.
+        :raises Broken: there is no more; :raises ThriftProtocolError: the bytes are refused.
         """
-        if oneway:
-            self._send(request, deadline)
-            return b"", 0
-        waiter = _Waiter()
-        with self._lock:
-            if self._error is not None or seqid in self._waiting or seqid in self._abandoned:
-                raise NotSent(None, f"the connection broke: {self._error}")
-            self._waiting[seqid] = waiter
-        try:
-            self._send(request, deadline)
-        except BaseException as error:
-            with self._lock:
-                self._waiting.pop(seqid, None)
-                self._pass_on()
-            if not isinstance(error, NotSent | TimeoutError | Broken):
-                self.fail(Broken(f"a call was interrupted while it was sent: {error!r}"))
-            raise
-        try:
-            return self._await(waiter, deadline)
-        finally:
-            with self._lock:
-                if self._waiting.pop(seqid, None) is not None and waiter.frame is None:
-                    self._abandoned.add(seqid)
-                    many = len(self._abandoned) > ABANDONED
-                else:
-                    many = False
-                self._pass_on()
-            if many:
-                self.fail(Broken(f"{ABANDONED} answers are missing"))
-
-    def _send(self, request: bytes, deadline: float) -> None:
-        if not self._send_lock.acquire(timeout=max(0.0, deadline - monotonic())):
-            raise TimeoutError("the connection took no more in time")
-        sent = 0
-        try:
-            if self._error is not None:
-                raise NotSent(None, f"the connection broke: {self._error}")
-            try:
-                sent = os.write(self._fd, request)
-            except BlockingIOError:
-                pass
-            except OSError as error:
-                self.fail(error)
-                raise NotSent(error.errno, f"cannot send: {error.strerror}") from error
-            if sent != len(request):
-                self._send_rest(memoryview(request), sent, deadline)
-        finally:
-            self._send_lock.release()
-
-    def _send_rest(self, request: memoryview, sent: int, deadline: float) -> None:
-        poller = select.poll()
-        poller.register(self._fd, select.POLLIN | select.POLLOUT)
-        while sent < len(request):
-            left = deadline - monotonic()
-            # Where nobody reads, a server that waits for its answers to be read would not take the rest.
-            events = poller.poll(min(left, 0.05) * 1000) if left > 0 else []
-            if self._error is not None:
-                raise Broken(f"the connection broke: {self._error}")
-            if left <= 0:
-                late = f"the server took {sent} of {len(request)} bytes in time"
-                if sent:
-                    self.fail(Broken(late))
-                raise TimeoutError(late)
-            if any(event & ~select.POLLOUT for _, event in events) and not self._look():
-                raise Broken(f"the connection broke: {self._error}")
-            try:
-                sent += os.write(self._fd, request[sent:])
-            except BlockingIOError:
-                continue
-            except OSError as error:
-                self.fail(error)
-                raise Broken(f"cannot send: {error.strerror}") from error
-
-    def _await(self, waiter: _Waiter, deadline: float) -> tuple[bytes, int]:
-        while True:
-            with self._lock:
-                if waiter.frame is not None:
-                    return waiter.frame
-                if self._error is not None:
-                    raise self._ended()
-                lead = not self._reading
-                if lead:
-                    self._reading = True
-                else:
-                    waiter.asleep = True
-            if lead:
-                in_time = True
-                try:
-                    in_time = self._lead(waiter, deadline)
-                except Exception as error:
-                    self.fail(error)
-                finally:
-                    self._hand_on()
-                if not in_time:
-                    raise TimeoutError("no answer in time")
-            elif not waiter.wake.acquire(
-                timeout=max(0.0, min(deadline - monotonic(), threading.TIMEOUT_MAX))
-            ):
-                with self._lock:
-                    if waiter.asleep:
-                        waiter.asleep = False
-                        raise TimeoutError("no answer in time")
-                    # Roused between the two.
-                    waiter.wake.acquire()
-
-    def _ended(self) -> Exception:
-        error = self._error
-        if isinstance(error, ThriftProtocolError):
-            return ThriftProtocolError(error.details_text, error.type)
-        return Broken(getattr(error, "strerror", None) or str(error))
-
-    def _hand_on(self) -> None:
-        with self._lock:
-            self._reading = False
-            self._pass_on()
-
-    def _pass_on(self) -> None:
-        """Have a sleeping waiter read, where nobody does. Under the lock."""
-        if not self._reading:
-            for each in self._waiting.values():
-                if each.asleep:
-                    each.rouse()
-                    return
-
-    def _lead(self, waiter: _Waiter, deadline: float) -> bool:
-        """Read until the waiter has its answer; ``False``: it has not come in time."""
-        while waiter.frame is None and self._error is None:
-            left = deadline - monotonic()
-            if left <= 0:
-                return False
-            if self._plain.readable(left):
-                self._receive()
-        return True
-
-    def _receive(self) -> None:
-        """Read once and hand out what is whole. For the one that reads."""
-        try:
-            data = os.read(self._fd, _RECEIVE)
-        except BlockingIOError:
-            return
         if not data:
             raise Broken("the server closed the connection")
         frames = self._frames
         frames.feed(data)
-        while True:
-            frame = frames.next()
-            if frame is None:
-                return
-            seqid = sequence_id(*frame)
-            with self._lock:
-                waiter = self._waiting.pop(seqid, None)
-                if waiter is not None:
-                    waiter.frame = frame
-                    waiter.rouse()
-                    continue
-                if seqid not in self._abandoned:
-                    raise ThriftProtocolError(f"an answer has sequence id {seqid}, which no call waits for")
-                self._abandoned.discard(seqid)
-                self.late += 1
+        refused = None
+        came = []
+        try:
+            while (frame := frames.next()) is not None:
+                came.append(frame)
+        except ThriftProtocolError as error:
+            refused = error
+        with self._lock:
+            for frame in came:
+                seqid = sequence_id(*frame)
+                call = self._waiting.pop(seqid, None)
+                if call is not None:
+                    call.frame = frame
+                    call.rouse()
+                elif seqid in self._abandoned:
+                    self._abandoned.discard(seqid)
+                    self.late += 1
+                else:
+                    refused = ThriftProtocolError(
+                        f"an answer has sequence id {seqid}, which no call waits for"
+                    )
+                    break
+            if refused is not None:
+                # No later call is to read, or to send, behind it.
+                self._error = self._error or refused
+            elif leader is not None and leader.frame is not None:
+                self._reading = False
+                self._pass_on()
+        if refused is not None:
+            raise refused
 
     def fail(self, error: Exception) -> None:
         """End the connection under the calls that have it; they learn why."""
         with self._lock:
             if self._error is None:
                 self._error = error
-            for waiter in self._waiting.values():
-                waiter.rouse()
+            for call in (*self._waiting.values(), *self._unsent):
+                call.rouse()
             self._close_if_unused()
         if not self._closed:
             self._plain.interrupt()

@@ -13,7 +13,8 @@ from .connection import connect
 from .frames import Opener
 from .header import Header
 from .limits import Limits, PoolLimits
-from .mux import Broken, MuxConnection
+from .mux import MuxConnection
+from .mux_call import Broken
 from .pool import PoolClosed, PoolFull, _pools
 from .wire import Wire
 

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import errno
-import os
 import socket
+import struct
 import threading
 from collections import deque
 
 from .intake import Intake
 
-# How long a worker stays with a connection that is silent, in seconds.
+# How long a worker stays with a connection that is silent, in seconds; and the same as the kernel takes it.
 LINGER = 0.01
+_LINGER = struct.pack("ll", 0, int(LINGER * 1_000_000))
 _RECEIVE = 65536
+# Bytes of answers that are kept back for those that follow.
+_TOGETHER = 16384
+
+# When a connection was lent (:func:`time.monotonic`), and what runs meanwhile. Told apart by identity.
+Lease = tuple[float, object]
 
 
 class Peer:
@@ -22,32 +28,46 @@ class Peer:
     write at any time.
 
     ``deadline`` is :func:`time.monotonic` of when the reactor closes it; ``events`` is what the reactor's selector
-    watches it for. Guarded by the server's lock: ``owned``, by a worker; ``in_flight``, calls that run beside.
+    watches it for; ``any_order``: its client takes answers in any order. ``watched``: it is with a worker, and the
+    reactor will take it over when the worker has lent it for too long. Guarded by :class:`.tally.Tally`: ``owned``,
+    by a worker; ``in_flight``, calls that run beside; ``lease``, while the owner runs a call.
     """
 
     __slots__ = (
         "_closed",
-        "_fd",
+        "_held",
+        "_held_size",
         "_lock",
         "_outgoing",
+        "any_order",
         "deadline",
         "events",
         "in_flight",
         "intake",
+        "lease",
         "name",
         "owned",
         "sock",
+        "watched",
     )
 
     def __init__(self, sock: socket.socket, name: str, intake: Intake, deadline: float) -> None:
+        # The kernel's timeout costs one system call a message; Python's would cost two.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _LINGER)
+        sock.setblocking(True)
         self.sock = sock
         self.name = name
         self.intake = intake
         self.deadline = deadline
         self.events = 0
+        self.any_order = False
+        self.watched = False
         self.owned = False
         self.in_flight = 0
-        self._fd = sock.fileno()
+        self.lease: Lease | None = None
+        # The owner's: answers that go out together.
+        self._held: list[bytes] = []
+        self._held_size = 0
         # Guarded by _lock.
         self._lock = threading.Lock()
         self._outgoing: deque[memoryview] = deque()
@@ -66,13 +86,33 @@ class Peer:
         """
         try:
             data = self.sock.recv(_RECEIVE)
-        except TimeoutError as error:
-            if error.errno is not None:
-                raise
+        except BlockingIOError:
             return None
         if not data:
             raise EOFError
         return self.intake.take(data)
+
+    def hold(self, answer: bytes) -> None:
+        """Send an answer together with those that follow. For the owner, which calls :meth:`release` soon.
+
+        :raises OSError: as :meth:`send`.
+        """
+        self._held.append(answer)
+        self._held_size += len(answer)
+        if self._held_size >= _TOGETHER:
+            self.release()
+
+    def release(self) -> None:
+        """Send what is held back.
+
+        :raises OSError: as :meth:`send`.
+        """
+        held = self._held
+        if held:
+            data = held[0] if len(held) == 1 else b"".join(held)
+            held.clear()
+            self._held_size = 0
+            self.send(data)
 
     def send(self, data: bytes) -> None:
         """Send what the client takes now; the rest is kept for :meth:`flush`.
@@ -105,8 +145,7 @@ class Peer:
         if self._closed:
             raise OSError(errno.EBADF, "the connection is closed")
         try:
-            # Not `send`: that would first wait until the socket is writable.
-            return os.write(self._fd, data)
+            return self.sock.send(data, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return 0
 

@@ -1,0 +1,61 @@
+"""One call among many on a connection."""
+
+from __future__ import annotations
+
+import threading
+
+# Calls given up whose answers may still come. A server that owes more is not answering.
+ABANDONED = 4096
+
+
+class Broken(ConnectionError):
+    """The connection ended with calls in flight."""
+
+
+class MuxCall:
+    """A call in flight. Guarded by the connection's lock, but for ``wake``.
+
+    :ivar rest: what is not sent of the request.
+    :ivar begun: bytes of it have left.
+    :ivar leaving: whoever sends is about to send it, or a part.
+    :ivar sent: all of it has left.
+    :ivar wake: made at the first sleep; held while ``asleep``, released exactly once to end that.
+    """
+
+    begun = leaving = sent = asleep = False
+    frame: tuple[bytes, int] | None = None
+    wake: threading.Lock
+
+    def __init__(self, request: bytes, oneway: bool) -> None:
+        self.rest: bytes | memoryview = request
+        self.oneway = oneway
+
+    def left(self, count: int) -> int:
+        """So many bytes of this and later calls have left; returns those of the later ones."""
+        self.leaving = False
+        size = len(self.rest)
+        if count >= size:
+            self.begun = self.sent = True
+            return count - size
+        if count:
+            self.begun = True
+            self.rest = memoryview(self.rest)[count:]
+        return 0
+
+    def lie_down(self) -> None:
+        """The caller will wait for ``wake``."""
+        if "wake" not in self.__dict__:
+            self.wake = threading.Lock()
+            self.wake.acquire()
+        self.asleep = True
+
+    def rouse(self) -> None:
+        """End its sleep, if it sleeps."""
+        if self.asleep:
+            self.asleep = False
+            self.wake.release()
+
+
+def sequence_id(frame: bytes, start: int) -> int:
+    """Of a frame with a header."""
+    return int.from_bytes(frame[start + 4 : start + 8], "big")

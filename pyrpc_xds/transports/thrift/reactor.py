@@ -1,0 +1,335 @@
+"""The one thread of a server for threads that accepts, and watches every connection that has nothing to do.
+
+A connection is owned by the reactor or by exactly one worker at a time. One that is silent, that sends half a
+message or that does not read its answers is the reactor's and costs no worker.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import queue
+import selectors
+import socket
+import threading
+from time import monotonic
+
+from .address import format_address
+from .errors import ThriftProtocolError
+from .intake import Intake
+from .limits import ServerLimits
+from .log import RateLimitedLog, logger
+from .peer import Peer
+from .processor import Processor
+from .tally import Tally
+from .wire import Wire
+from .workers import PATIENCE, Workers
+
+# How often expired connections are looked for, in seconds.
+_TICK = 0.5
+
+
+class Reactor(threading.Thread):
+    """Watches what no worker has.
+
+    :param server: whose it is, for the log.
+    :param listener: bound and listening; closed by the reactor.
+    :param address: where it listens.
+    :param most_workers: threads for handlers.
+    :param over: set when all is over; by the reactor as well, should it fail.
+    """
+
+    def __init__(
+        self,
+        server: object,
+        listener: socket.socket,
+        address: str,
+        processor: Processor,
+        wire: Wire | None,
+        limits: ServerLimits,
+        most_workers: int,
+        tally: Tally,
+        over: threading.Event,
+    ) -> None:
+        super().__init__(name=f"thrift {address}", daemon=True)
+        self._listener = listener
+        self._address = address
+        self._server = server
+        self._processor = processor
+        self._wire = wire
+        self._limits = limits
+        self._tally = tally
+        self._log = log = RateLimitedLog()
+        self._over = over
+        name = f"thrift worker {address}"
+        self.workers = Workers(processor, limits, most_workers, name, tally, log, self)
+        # Given by others; `_awake`: the reactor will look at them without being woken.
+        self._returned: queue.SimpleQueue[Peer] = queue.SimpleQueue()
+        self._settled: queue.SimpleQueue[Peer] = queue.SimpleQueue()
+        self._awake = False
+        self._wake = socket.socketpair()
+        for end in self._wake:
+            end.setblocking(False)
+        # The reactor's own.
+        self._selector: selectors.BaseSelector = selectors.DefaultSelector()
+        self._parked: set[Peer] = set()
+        # With workers, which may lend them.
+        self._lent: set[Peer] = set()
+        self._accept_again = 0.0
+
+    def __len__(self) -> int:
+        return len(self._parked)
+
+    # Any thread.
+
+    def give_back(self, peer: Peer) -> None:
+        """See :class:`.workers.Desk`."""
+        self._returned.put(peer)
+        if self._over.is_set():
+            self._close_returned()  # the reactor may have looked for the last time
+        else:
+            self.wake()
+
+    def look_again(self, peer: Peer) -> None:
+        """See :class:`.workers.Desk`."""
+        self._settled.put(peer)
+        self.wake()
+
+    def close(self, peer: Peer) -> None:
+        """See :class:`.workers.Desk`."""
+        if peer.close():
+            self._tally.closed()
+        self._tally.returned(peer)
+
+    def end(self) -> None:
+        """Close what is parked, and end."""
+        self._over.set()
+        self._awake = False
+        self.wake()
+
+    def wake(self) -> None:
+        """Have the reactor look at what others gave it."""
+        if not self._awake:
+            self._awake = True
+            try:
+                self._wake[1].send(b"x")
+            except OSError:
+                # Full: the reactor is about to wake; closed: it is over.
+                pass
+
+    # The reactor's thread.
+
+    def run(self) -> None:
+        """See the class."""
+        selector = self._selector
+        selector.register(self._listener, selectors.EVENT_READ)
+        selector.register(self._wake[0], selectors.EVENT_READ)
+        accepting = True
+        look_at = monotonic() + _TICK
+        try:
+            while not self._over.is_set():
+                for key, events in selector.select(PATIENCE if self._lent else _TICK):
+                    if key.data is not None:
+                        self._turn(key.data, events)
+                    elif key.fileobj is self._listener:
+                        self._accept()
+                    else:
+                        try:
+                            self._wake[0].recv(4096)
+                        except BlockingIOError:
+                            pass
+                # Before the looks: who gives something afterwards wakes the reactor again.
+                self._awake = False
+                self._take_back()
+                self._settle()
+                now = monotonic()
+                self._take_over(now)
+                if self._tally.stopping and accepting:
+                    accepting = False
+                    self._unlisten()
+                    for peer in [each for each in self._parked if not each.outgoing]:
+                        self._unpark(peer)
+                        self._park(peer)
+                if now >= look_at:
+                    look_at = now + _TICK
+                    self._expire(now)
+                    if accepting and self._accept_again and now >= self._accept_again:
+                        self._accept_again = 0.0
+                        selector.register(self._listener, selectors.EVENT_READ)
+        except Exception:
+            logger.exception("the reactor of %r failed", self._server)
+        finally:
+            self._over.set()
+            self._unlisten()
+            for peer in list(self._parked):
+                self._unpark(peer)
+                self.close(peer)
+            self._close_returned()
+            selector.close()
+            for end in self._wake:
+                end.close()
+
+    def _unlisten(self) -> None:
+        listener = self._listener
+        if listener.fileno() >= 0:
+            try:
+                self._selector.unregister(listener)
+            except KeyError:
+                pass
+            listener.close()
+            if self._address.startswith("unix:"):
+                try:
+                    os.unlink(self._address[5:])
+                except OSError:
+                    pass
+
+    def _accept(self) -> None:
+        for _ in range(64):
+            try:
+                sock, name = self._listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                    # The connection stays in the backlog and would wake the reactor without end.
+                    self._log.warning("%r cannot accept: %s; again in a second", self._server, error.strerror)
+                    self._accept_again = monotonic() + 1.0
+                    self._selector.unregister(self._listener)
+                return
+            held = self._tally.open
+            if held >= self._limits.connections:
+                sock.close()
+                self._log.warning("%r closed a new connection: %d are open, the limit", self._server, held)
+                continue
+            intake = Intake(self._processor.requests, self._wire, self._limits.message)
+            deadline = monotonic() + self._limits.handshake_timeout
+            try:
+                if sock.family != socket.AF_UNIX:
+                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                peer = Peer(sock, format_address(sock.family, name), intake, deadline)
+            except OSError:
+                sock.close()
+                continue
+            self._tally.opened()
+            self._watch(peer, selectors.EVENT_READ)
+
+    def _watch(self, peer: Peer, events: int) -> None:
+        """:param events: 0: none, but the connection is the reactor's."""
+        if events:
+            self._selector.register(peer.sock, events, peer)
+        peer.events = events
+        self._parked.add(peer)
+
+    def _unpark(self, peer: Peer) -> None:
+        if peer.events:
+            self._selector.unregister(peer.sock)
+        self._parked.discard(peer)
+
+    def _take_back(self) -> None:
+        while True:
+            try:
+                peer = self._returned.get_nowait()
+            except queue.Empty:
+                return
+            self._park(peer)
+
+    def _settle(self) -> None:
+        """Look at parked connections anew on which calls have ended."""
+        while True:
+            try:
+                peer = self._settled.get_nowait()
+            except queue.Empty:
+                return
+            # Where it is not parked, whoever has it will park it.
+            if peer in self._parked:
+                self._unpark(peer)
+                self._park(peer)
+
+    def _park(self, peer: Peer) -> None:
+        """Take a connection back: it waits for the client."""
+        peer.watched = False
+        self._lent.discard(peer)
+        now = monotonic()
+        if peer.outgoing:
+            peer.deadline = now + self._limits.frame_timeout
+            self._watch(peer, selectors.EVENT_WRITE)
+            return
+        self._tally.returned(peer)
+        if self._tally.stopping:
+            if peer.in_flight:
+                self._watch(peer, 0)
+            else:
+                self.close(peer)
+            return
+        peer.deadline = now + (self._limits.frame_timeout if peer.intake.busy else self._limits.idle_timeout)
+        self._watch(peer, selectors.EVENT_READ)
+
+    def _turn(self, peer: Peer, events: int) -> None:
+        """Something happened to a parked connection."""
+        try:
+            if events & selectors.EVENT_WRITE:
+                peer.flush()
+                if not peer.outgoing:
+                    self._unpark(peer)
+                    self._go_on(peer)
+                return
+            began = peer.intake.busy
+            message = peer.receive()
+            if message is not None:
+                self._unpark(peer)
+                self._hand_over(peer, message)
+            elif not began and peer.intake.busy:
+                # Not renewed by later bytes: a message has this long, however it trickles.
+                peer.deadline = monotonic() + self._limits.frame_timeout
+        except Exception as error:
+            if peer in self._parked:
+                self._unpark(peer)
+            self.workers.lost(peer, error)
+
+    def _go_on(self, peer: Peer) -> None:
+        """With what the client has sent already, if that is a message.
+
+        :raises ThriftProtocolError: the bytes are refused.
+        """
+        message = None if self._tally.stopping else peer.intake.next()
+        if message is None:
+            self._park(peer)
+        else:
+            self._hand_over(peer, message)
+
+    def _hand_over(self, peer: Peer, message: tuple[bytes, int]) -> None:
+        if peer.any_order:
+            peer.watched = True
+            self._lent.add(peer)
+        self.workers.hand_over(peer, message)
+
+    def _take_over(self, now: float) -> None:
+        """Take back connections that calls hold up."""
+        for peer in [each for each in self._lent if each.lease is not None]:
+            if not self.workers.take_over(peer, now):
+                continue
+            self._lent.discard(peer)
+            try:
+                peer.release()
+                self._go_on(peer)
+            except (ThriftProtocolError, OSError) as error:
+                self.workers.lost(peer, error)
+
+    def _expire(self, now: float) -> None:
+        for peer in [each for each in self._parked if each.deadline < now]:
+            if peer.in_flight and not peer.intake.busy and not peer.outgoing:
+                peer.deadline = now + self._limits.idle_timeout
+                continue
+            if peer.intake.busy or peer.outgoing:
+                doing = "reading an answer" if peer.outgoing else "sending a message"
+                self._log.warning("closed %s: too slow %s", peer.name, doing)
+            self._unpark(peer)
+            self.close(peer)
+
+    def _close_returned(self) -> None:
+        while True:
+            try:
+                self.close(self._returned.get_nowait())
+            except queue.Empty:
+                return
