@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import MappingProxyType
@@ -11,10 +12,12 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from ...errors import ClosedError, started_before
+from ...errors import ClosedError, UsageError, started_before
 from . import builtin
 from .handling import AioCallContext
 from .health import Health
+from .http import HttpOptions
+from .http.ports import AioPorts
 from .server import DEFAULT_GRACE, SIGNALS, bound, check_servicer, server_options
 from .services import Registrar, Services, variant
 
@@ -50,9 +53,9 @@ class AioTripleServer(grpc.aio.Server):
         self.labels: Mapping[str, str] = MappingProxyType(dict(labels or {}))
         self.port: int | None = None
         self._grace = grace
+        self._drain = drain
         self._started = False
         self._address = address or "no address"
-        self._drain = drain
         # grpc.aio's wait_for_termination must not be cancelled: it would cancel the server's shutdown.
         self._stopping = asyncio.Event()
         self._services = Services(asyncio=True)
@@ -60,11 +63,15 @@ class AioTripleServer(grpc.aio.Server):
         self._builtin = {"health": health, "reflection": reflection}
         self.health: Health | None = None
         self._services.extend(handlers or (), self._selected)
+        self._pool = pool = None if max_workers is None else ThreadPoolExecutor(max_workers)
+        around = (AioCallContext(), *interceptors)
+        options = server_options(options)
+        self._http = AioPorts(self._services, around, pool, options)
         self._server: Any = grpc.aio.server(
-            None if max_workers is None else ThreadPoolExecutor(max_workers),
+            pool,
             handlers=(self._services,),
-            interceptors=(AioCallContext(), *interceptors),
-            options=server_options(options),
+            interceptors=around,
+            options=options,
             maximum_concurrent_rpcs=maximum_concurrent_rpcs,
             compression=compression,
         )
@@ -110,6 +117,14 @@ class AioTripleServer(grpc.aio.Server):
         self.port = bound(self._server.add_secure_port, address, server_credentials)
         return self.port
 
+    def add_http_port(
+        self, address: str, options: HttpOptions | None = None, tls: ssl.SSLContext | None = None
+    ) -> int:
+        """As :meth:`.server.TripleServer.add_http_port`."""
+        if self._started:
+            raise UsageError(f"the server at {self._address} has started: HTTP ports are added before")
+        return self._http.add(address, options, tls)
+
     async def start(self) -> None:
         """Begin to serve. Services are added before.
 
@@ -122,16 +137,17 @@ class AioTripleServer(grpc.aio.Server):
         if self.health is None:
             self.health = builtin.add(self._services, asyncio=True, **self._builtin)
         await self._server.start()
-
-    def drain(self) -> None:
-        """As :meth:`.server.TripleServer.drain`; on the server's event loop."""
-        if self.health is not None:
-            self.health.drain()
+        await self._http.start()
 
     def _check_open(self, address: str) -> None:
         if self._stopping.is_set():
             raise ClosedError(f"the server at {self._address} was stopped, and cannot listen on {address}")
         self._address = address
+
+    def drain(self) -> None:
+        """As :meth:`.server.TripleServer.drain`; on the server's event loop."""
+        if self.health is not None:
+            self.health.drain()
 
     async def stop(self, grace: float | None = None) -> None:
         """Stop: new calls are refused at once, running ones have ``grace`` seconds, then they are cancelled.
@@ -143,7 +159,10 @@ class AioTripleServer(grpc.aio.Server):
         self._stopping.set()
         if self.health is not None:
             self.health.end()
-        await self._server.stop(self._grace if grace is None else grace)
+        grace = self._grace if grace is None else grace
+        await asyncio.gather(self._http.stop(grace), self._server.stop(grace))
+        if self._pool is not None:
+            self._pool.shutdown(wait=False)
 
     async def wait_for_termination(self, timeout: float | None = None) -> bool:
         """Wait until the server has stopped (False) or ``timeout`` seconds have passed (True)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,6 +20,8 @@ from ..address import split, why_not_bound
 from . import builtin
 from .handling import CallContext
 from .health import Health
+from .http import HttpOptions
+from .http.ports import SyncPorts
 from .services import Registrar, Services, variant
 
 #: Seconds that running calls have when a server stops: Kubernetes' terminationGracePeriodSeconds.
@@ -135,11 +138,14 @@ class TripleServer(grpc.Server):
         self._builtin = {"health": health, "reflection": reflection}
         self.health: Health | None = None
         self._services.extend(handlers or (), self._selected)
+        around = [CallContext(), *interceptors]
+        options = server_options(options)
+        self._http = SyncPorts(self._services, around, self._executor, options)
         self._server: Any = grpc.server(
             self._executor,
             handlers=[self._services],
-            interceptors=[CallContext(), *interceptors],
-            options=server_options(options),
+            interceptors=around,
+            options=options,
             maximum_concurrent_rpcs=maximum_concurrent_rpcs,
             compression=compression,
         )
@@ -199,6 +205,24 @@ class TripleServer(grpc.Server):
         self.port = bound(self._server.add_secure_port, address, server_credentials)
         return self.port
 
+    def add_http_port(
+        self, address: str, options: HttpOptions | None = None, tls: ssl.SSLContext | None = None
+    ) -> int:
+        """Listen on ``host:port`` for Triple over HTTP/1.1 and HTTP/2: unary calls in JSON or protobuf, from curl,
+        browsers and dubbo-go's HTTP clients (:mod:`.http`). Before the server is started; returns the port.
+
+        A port of its own, for grpcio's speak gRPC over HTTP/2 only. Services, interceptors, threads, the limit of
+        a message and the stop are those of the server.
+
+        :param tls: for HTTPS; with ``h2`` among its ALPN protocols, for HTTP/2 too.
+        :raises ConfigError: h11 or h2 is not installed (the extra ``http``).
+        :raises PortNotBound: it cannot be listened on.
+        :raises UsageError: the address has another form, or the server has started.
+        """
+        if self._started:
+            raise UsageError(f"the server at {self._address} has started: HTTP ports are added before")
+        return self._http.add(address, options, tls)
+
     def start(self) -> None:
         """Begin to serve. Services are added before.
 
@@ -211,18 +235,19 @@ class TripleServer(grpc.Server):
         if self.health is None:
             self.health = builtin.add(self._services, asyncio=False, **self._builtin)
         self._server.start()
-
-    def drain(self) -> None:
-        """Have the health service say NOT_SERVING, except of ``liveness``, and go on taking calls: those of clients
-        that have not heard yet. :meth:`stop` comes later."""
-        if self.health is not None:
-            self.health.drain()
+        self._http.start()
 
     def _check_open(self, address: str) -> None:
         # grpcio crashes there.
         if self._stopped is not None:
             raise ClosedError(f"the server at {self._address} was stopped, and cannot listen on {address}")
         self._address = address
+
+    def drain(self) -> None:
+        """Have the health service say NOT_SERVING, except of ``liveness``, and go on taking calls: those of clients
+        that have not heard yet. :meth:`stop` comes later."""
+        if self.health is not None:
+            self.health.drain()
 
     def stop(self, grace: float | None = None) -> threading.Event:
         """Stop: new calls are refused at once, running ones have ``grace`` seconds, then they are aborted.
@@ -234,7 +259,9 @@ class TripleServer(grpc.Server):
         """
         if self.health is not None:
             self.health.end()
-        ended: threading.Event = self._server.stop(self._grace if grace is None else grace)
+        grace = self._grace if grace is None else grace
+        self._http.stop(grace)
+        ended: threading.Event = self._server.stop(grace)
         if self._stopped is None:
             # grpcio leaves the workers to the garbage collector. They may be told to end only when no call
             # can come any more, which is when grpcio's event is set.
@@ -246,6 +273,7 @@ class TripleServer(grpc.Server):
 
     def _finish(self, ended: threading.Event, stopped: threading.Event) -> None:
         ended.wait()
+        self._http.join()
         self._executor.shutdown()
         stopped.set()
 

@@ -14,6 +14,7 @@ from typing import Any
 import grpc
 
 from ...attachments import checked
+from .grpc_json import accepting_json
 
 VERSION_HEADER = "tri-service-version"
 GROUP_HEADER = "tri-service-group"
@@ -37,6 +38,10 @@ def headers(group: str, version: str) -> tuple[tuple[str, str], ...]:
     """
     selected = zip((GROUP_HEADER, VERSION_HEADER), variant(group, version), strict=True)
     return tuple(checked({name: value for name, value in selected if value}).items())
+
+
+class NotImplementedHere(Exception):
+    """The service is here, the group and version that a call asks for are not."""
 
 
 class Services(grpc.GenericRpcHandler):  # type: ignore[type-arg]
@@ -77,6 +82,16 @@ class Services(grpc.GenericRpcHandler):  # type: ignore[type-arg]
 
     def service(self, handler_call_details: Any) -> Any:
         """As :meth:`grpc.GenericRpcHandler.service`."""
+        try:
+            return accepting_json(self.find(handler_call_details))
+        except NotImplementedHere as why:
+            return self._unimplemented(str(why))
+
+    def find(self, handler_call_details: Any) -> Any:
+        """The handler of a call; ``None``: there is none.
+
+        :raises NotImplementedHere: there is one for another group or version; the text says which was asked for.
+        """
         path = handler_call_details.method
         service, _, method = path[1:].rpartition("/")
         group = version = ""
@@ -95,7 +110,7 @@ class Services(grpc.GenericRpcHandler):  # type: ignore[type-arg]
             path = f"/{service}/{method[0].swapcase()}{method[1:]}"
             found = self._methods.get(path, {}).get(selected)
         if found is None and variants is not None and selected not in variants:
-            return self._unimplemented(
+            raise NotImplementedHere(
                 f"no implementation found for service group {group} and service version {version}: {service}"
             )
         return found

@@ -4,8 +4,7 @@ dubbo-go answers any ordinary error, and its business errors, with status 17, wh
 shows UNKNOWN. The number itself is in the trailer, as a ``google.rpc.Status``. grpcio cannot send 17 either:
 a server of ours sends UNKNOWN with the same trailer, and dubbo-go believes the trailer.
 
-The two fields of that message that matter are read and written here: the message type itself would be one
-more dependency.
+Its three fields are read here, and two written: the message type itself would be one more dependency.
 """
 
 from __future__ import annotations
@@ -15,7 +14,9 @@ from typing import Any
 
 TRAILER = "grpc-status-details-bin"
 
-_CODE, _MESSAGE = 1, 2
+_CODE, _MESSAGE, _DETAILS = 1, 2, 3
+# google.protobuf.Any.
+_TYPE_URL, _VALUE = 1, 2
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
@@ -40,6 +41,19 @@ def decode(data: bytes) -> tuple[int, str] | None:
     except (ValueError, IndexError):
         return None
     return code, message
+
+
+def details(data: bytes) -> list[tuple[str, bytes]]:
+    """Type URL and bytes of the details of a ``google.rpc.Status``; none where it is none."""
+    found: list[tuple[str, bytes]] = []
+    try:
+        for field, kind, packed in _fields(data):
+            if field == _DETAILS and kind == _BYTES:
+                parts = {number: value for number, wire, value in _fields(packed) if wire == _BYTES}
+                found.append((parts.get(_TYPE_URL, b"").decode("utf-8"), parts.get(_VALUE, b"")))
+    except (ValueError, IndexError):
+        return []
+    return found
 
 
 def of(trailing_metadata: Iterable[tuple[str, Any]] | None) -> tuple[int, str] | None:

@@ -1,0 +1,196 @@
+"""One connection of HTTP/1.1, on h11: one request after the other."""
+
+from __future__ import annotations
+
+import http
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import h11
+
+from .form import Refused, Request, Response, too_large
+from .options import HttpOptions
+
+# A refused request is read to its end, and its connection kept, if it promises to be no longer.
+_WORTH_READING = 64 * 1024
+
+
+class Wire(Protocol):
+    """The connection below: what :mod:`.http1` and :mod:`.http2` ask of :class:`.port.Connection`."""
+
+    @property
+    def options(self) -> HttpOptions:
+        """The limits."""
+
+    @property
+    def calls(self) -> Any:
+        """The :class:`.calls.Calls`."""
+
+    @property
+    def peer(self) -> str:
+        """The other side."""
+
+    @property
+    def stopping(self) -> bool:
+        """No request that comes now is taken."""
+
+    def send(self, data: bytes) -> None:
+        """Write."""
+
+    def close(self, linger: bool = False) -> None:
+        """Close when everything is written.
+
+        :param linger: the peer still sends: read and forget that for :data:`.port.LINGER_SECONDS`, for what is closed
+            upon unread bytes is reset, and the peer then may not see the answer.
+        """
+
+    def expect(self, seconds: float | None, late: Callable[[], None] | None = None) -> None:
+        """Call ``late`` (by default: close) unless asked anew within ``seconds``; ``None``: wait for nothing."""
+
+    def start(self, request: Request, done: Callable[[Response], None]) -> Callable[[], None]:
+        """Have a request answered; what gives it up."""
+
+
+_TIMEOUT = Response(408, (("content-type", "text/plain"),), b"the request did not come to its end in time\n")
+
+
+class Http1:
+    """The state of a connection: reading a head, reading a body, waiting for the answer."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=wire.options.max_head)
+        self._request: Request | None = None
+        # What the request is answered at its end, whatever its body is.
+        self._refusal: Response | None = None
+        self._body = bytearray()
+        self._give_up: Callable[[], None] | None = None
+        self._reading_head = False
+
+    def received(self, data: bytes) -> None:
+        """Bytes came; none: the peer sends no more."""
+        try:
+            self._h11.receive_data(data)
+        except h11.RemoteProtocolError:
+            self._wire.close()  # they came after the end
+            return
+        self._advance()
+
+    def _advance(self) -> None:
+        while True:
+            try:
+                event = self._h11.next_event()
+            except h11.RemoteProtocolError as error:
+                self._bad(error)
+                return
+            if event is h11.NEED_DATA:
+                if self._request is None and not self._reading_head and self._h11.trailing_data[0]:
+                    self._reading_head = True
+                    self._wire.expect(self._wire.options.head_timeout, self._late)
+                return
+            if event is h11.PAUSED:
+                return
+            if isinstance(event, h11.Request):
+                if not self._head(event):
+                    return
+            elif isinstance(event, h11.Data):
+                if not self._data(bytes(event.data)):
+                    return
+            elif isinstance(event, h11.EndOfMessage):
+                self._whole()
+            elif isinstance(event, h11.ConnectionClosed):
+                if self._give_up is None:
+                    self._wire.close()
+                return
+
+    def _head(self, event: h11.Request) -> bool:
+        self._reading_head = False
+        headers = tuple((name.decode("ascii"), value.decode("latin-1")) for name, value in event.headers)
+        target = event.target.decode("latin-1")
+        self._request = Request(event.method.decode("ascii"), target, headers, peer=self._wire.peer)
+        self._body.clear()
+        waiting = self._h11.they_are_waiting_for_100_continue
+        self._refusal = self._wire.calls.admit(self._request)
+        if self._refusal is not None:
+            length = self._request.header("content-length") or "0"
+            chunked = self._request.header("transfer-encoding")
+            if waiting or chunked or not length.isdigit() or int(length[:19]) > _WORTH_READING:
+                self._answer(self._refusal)
+                return False
+        elif waiting:
+            self._write(h11.InformationalResponse(status_code=100, headers=[], reason="Continue"))
+        self._wire.expect(self._wire.options.body_timeout, self._late)
+        return True
+
+    def _data(self, data: bytes) -> bool:
+        self._body += data
+        if len(self._body) <= self._wire.calls.limit:
+            return True
+        self._refuse(too_large(self._wire.calls.limit))
+        return False
+
+    def _whole(self) -> None:
+        if self._request is None:
+            return
+        request = self._request
+        whole = Request(request.method, request.target, request.headers, bytes(self._body), request.peer)
+        self._body.clear()
+        self._wire.expect(None)
+        if self._refusal is None:
+            self._give_up = self._wire.start(whole, self._answer)
+        else:
+            self._answer(self._refusal)
+
+    def _refuse(self, refused: Refused) -> None:
+        if self._request is not None:
+            self._answer(self._wire.calls.refuse(self._request, refused))
+
+    def _answer(self, response: Response) -> None:
+        """Send it. Before the end of the request, that is the end of the connection."""
+        self._give_up = None
+        if self._h11.states[h11.SERVER] not in (h11.IDLE, h11.SEND_RESPONSE):
+            self._wire.close()
+            return
+        whole = self._h11.their_state is h11.DONE
+        headers = [*response.headers]
+        if response.status != 204:
+            headers.append(("content-length", str(len(response.body))))
+        if not whole or self._wire.stopping:
+            headers.append(("connection", "close"))
+        reason = http.HTTPStatus(response.status).phrase
+        self._write(h11.Response(status_code=response.status, headers=headers, reason=reason))
+        if response.body and (self._request is None or self._request.method != "HEAD"):
+            self._write(h11.Data(data=response.body))
+        self._write(h11.EndOfMessage())
+        self._request = None
+        if (self._h11.states[h11.SERVER], self._h11.states[h11.CLIENT]) != (h11.DONE, h11.DONE):
+            self._wire.close(linger=not whole)
+            return
+        self._h11.start_next_cycle()
+        self._wire.expect(self._wire.options.idle_timeout)
+        self._advance()
+
+    def _bad(self, error: h11.RemoteProtocolError) -> None:
+        """What came is not HTTP."""
+        self._answer(
+            Response(error.error_status_hint, (("content-type", "text/plain"),), f"{error}\n".encode())
+        )
+
+    def _late(self) -> None:
+        self._answer(_TIMEOUT)
+
+    def _write(self, event: Any) -> None:
+        data = self._h11.send(event)
+        if data:
+            self._wire.send(data)
+
+    def stop(self) -> None:
+        """Take no new request; close where none runs."""
+        if self._give_up is None:
+            self._wire.close()
+
+    def lost(self) -> None:
+        """The connection is gone."""
+        if self._give_up is not None:
+            self._give_up()
+            self._give_up = None

@@ -1,0 +1,34 @@
+"""HttpOptions: the limits of a port that speaks Triple over HTTP."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class HttpOptions:
+    """The limits of one port. They bound what a peer can make the server hold, whatever it sends or fails to send.
+
+    :param origins: web origins whose pages may call (CORS), such as ``https://app.example``; ``*``: all. None by
+        default: browsers then refuse calls of other origins.
+    :param max_message: bytes of a request's body, and of what it inflates to; ``None``: the server's
+        ``grpc.max_receive_message_length`` (4 MiB).
+    :param max_connections: further ones are closed at once.
+    :param max_streams: calls at once on one HTTP/2 connection (RFC 9113, SETTINGS_MAX_CONCURRENT_STREAMS).
+    :param max_calls: calls at once on the port, those that wait for a thread included; further ones are
+        ``resource_exhausted``.
+    :param max_head: bytes of request line and headers.
+    :param head_timeout: seconds from the first byte of a request to the end of its headers.
+    :param body_timeout: seconds for the rest of the request; likewise for a response that the peer does not read.
+    :param idle_timeout: seconds that a connection without a request is kept.
+    """
+
+    origins: tuple[str, ...] = ()
+    max_message: int | None = None
+    max_connections: int = 1000
+    max_streams: int = 100
+    max_calls: int = 1000
+    max_head: int = 16 * 1024
+    head_timeout: float = 10.0
+    body_timeout: float = 30.0
+    idle_timeout: float = 120.0
