@@ -19,7 +19,8 @@ STYLE = {"error": "red", "warning": "yellow", "note": "dim"}
 @click.option("--strict", is_flag=True, help="Warnings count as errors.")
 @json_option
 def check(path: Path, strict: bool, as_json: bool) -> None:
-    """Check PATH before it is deployed: a folder (or file) of Istio and Kubernetes YAML, or a bootstrap *.json.
+    """Check PATH before it is deployed: a folder (or file) of Istio and Kubernetes YAML, with Dubbo's YAML
+    among it or not, or a bootstrap *.json.
 
     Exits with 1 where something is refused, or leads nowhere whatever runs; --strict: also where pods that the rules
     need are not among the documents, or rules have no effect.
@@ -45,7 +46,12 @@ def check(path: Path, strict: bool, as_json: bool) -> None:
             for name, count in target.clusters:
                 style = "green" if count else "red"
                 console.print(f"  [{style}]{plural(count, 'endpoint')}[/] in {escape(name)}", soft_wrap=True)
-        if not report.targets:
+        for reference in report.references:
+            console.print(
+                f"[bold]{escape(reference.where)}[/] calls {escape(reference.target)} (by {reference.by})",
+                soft_wrap=True,
+            )
+        if not report.targets and not report.references:
             console.print(f"{escape(str(path))} describes no service", soft_wrap=True)
     failing = {"error", "warning"} if strict else {"error"}
     raise SystemExit(1 if any(finding.level in failing for finding in report.findings) else 0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..controlplane.documents import Documents, config_files, read_files
 from ..controlplane.names import NodeView
@@ -20,6 +20,9 @@ from ..model.route import RouteConfiguration
 from ..routing.snapshot import cluster_names
 from ..xds.names import join_host_port
 from ..xds.types import CDS, EDS, LDS, RDS, ResourceType
+
+if TYPE_CHECKING:
+    from .references import Mapped
 
 Level = Literal["error", "warning", "note"]
 
@@ -53,10 +56,14 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All findings, and what works."""
+    """All findings, and what works.
+
+    :param references: of the files of Dubbo's that are among the documents.
+    """
 
     targets: tuple[Target, ...]
     findings: tuple[Finding, ...]
+    references: tuple[Mapped, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -69,13 +76,19 @@ def check_folder(path: Path) -> Report:
 
     :raises ConfigError: there is no such folder, or the control-plane extra is missing.
     """
-    documents = read_files(config_files(path))
+    from .references import check_references, is_dubbos
+
+    files = config_files(path)
+    dubbos = [file for file in files if is_dubbos(file)]
+    documents = read_files(file for file in files if file not in dubbos)
     findings = [
         Finding("error", error.where, f"{error.what}. {error.hint}".rstrip()) for error in documents.errors
     ]
     findings += [_note(text) for text in documents.notes]
     mesh = Mesh(documents.resources)
     findings += _rules(documents, mesh)
+    references, found = check_references(dubbos, mesh)
+    findings += found
     targets = []
     for service in sorted(mesh.services, key=lambda service: service.host):
         for port in service.ports:
@@ -83,7 +96,7 @@ def check_folder(path: Path) -> Report:
             findings += found
             if target is not None:
                 targets.append(target)
-    return Report(tuple(targets), tuple(dict.fromkeys(findings)))
+    return Report(tuple(targets), tuple(dict.fromkeys(findings)), tuple(references))
 
 
 def _note(text: str) -> Finding:

@@ -131,13 +131,16 @@ def parse(text: str, where: str) -> Any:
 
 @cache
 def _yaml() -> tuple[Any, Any]:
-    """PyYAML, and a loader that refuses what PyYAML would drop: the first of two equal keys."""
+    """PyYAML, and a loader that refuses what PyYAML would drop: the first of two equal keys.
+
+    Not libyaml's: that one ends the process where YAML is nested too deeply.
+    """
     try:
         import yaml
     except ImportError:
         raise missing_extra("dubbo", "yaml", "Dubbo's YAML") from None
 
-    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    class Loader(yaml.SafeLoader):
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
             seen = set()
             for key, _ in node.value:

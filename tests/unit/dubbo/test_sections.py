@@ -35,7 +35,7 @@ def config(text: str) -> DubboConfig:
 
 
 def with_keys(text: str, **keys: Any) -> DubboConfig:
-    """``text`` with more keys: ``consumer__check=True`` is ``consumer.check``; R and S are the reference and service."""
+    """``text`` with more keys: ``consumer__check=True`` is ``consumer.check``; R is the reference, S the service."""
     short = {
         "R": ["consumer", "references", "GreeterClientImpl"],
         "S": ["provider", "services", "GreeterServerImpl"],

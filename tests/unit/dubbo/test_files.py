@@ -1,0 +1,137 @@
+"""Dubbo's file: where it is found, bad YAML, placeholders, profiles, dotted keys."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pyrpc_xds.dubbo.files import find, read
+from pyrpc_xds.errors import ConfigError
+
+
+def tree(path: Path, text: str, **environ: str) -> dict[str, Any]:
+    file = path / "dubbogo.yaml"
+    file.write_text(text)
+    return read(file, environ)
+
+
+def error_of(path: Path, text: str, **environ: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        tree(path, text, **environ)
+    return str(caught.value)
+
+
+def test_file_is_the_one_that_the_variable_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find({"DUBBO_GO_CONFIG_PATH": "some/where.yaml"}) == Path("some/where.yaml")
+    with pytest.raises(
+        ConfigError, match=r"neither conf/dubbogo.yaml nor \.\./conf/dubbogo.yaml\. Set DUBBO_GO"
+    ):
+        find({})
+    conf = tmp_path / "conf" / "dubbogo.yaml"
+    conf.parent.mkdir()
+    conf.touch()
+    assert find({}) == Path("conf/dubbogo.yaml")
+    (tmp_path / "cmd").mkdir()
+    monkeypatch.chdir(tmp_path / "cmd")
+    assert find({}) == Path("../conf/dubbogo.yaml")
+
+
+def test_file_that_is_not_there_is_an_error_with_its_path(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"gone.yaml: cannot be read: No such file or directory. Check path"
+    ):
+        read(tmp_path / "gone.yaml", {})
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read(tmp_path, {})
+
+
+@pytest.mark.parametrize("text", ["", "spring: {a: b}", "- 1", "text", "null"])
+def test_file_without_dubbo_is_an_error(tmp_path: Path, text: str) -> None:
+    assert "dubbogo.yaml: has no key 'dubbo'" in error_of(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"), [("dubbo:\n  a: [", 2), ("dubbo:\n\tx: 1", 2), ("dubbo: {a: 1}}", 1), ("a: 'x", 1)]
+)
+def test_text_that_is_not_yaml_is_an_error_with_its_line(tmp_path: Path, text: str, line: int) -> None:
+    found = error_of(tmp_path, text)
+    assert f"dubbogo.yaml, line {line}: this is not YAML: " in found
+
+
+def test_bytes_that_are_not_text_are_an_error(tmp_path: Path) -> None:
+    file = tmp_path / "dubbogo.yaml"
+    file.write_bytes(b"dubbo: \xff\xfe")
+    with pytest.raises(ConfigError, match="is not UTF-8 text"):
+        read(file, {})
+
+
+def test_yaml_nested_without_end_is_an_error(tmp_path: Path) -> None:
+    assert "nested too deeply" in error_of(tmp_path, "dubbo: " + "[" * 5_000)
+
+
+def test_key_that_is_given_twice_is_an_error_and_not_the_last_one(tmp_path: Path) -> None:
+    found = error_of(tmp_path, "dubbo:\n  protocols:\n    triple: {port: 1}\n    triple: {port: 2}\n")
+    assert "dubbogo.yaml, line 4: this is not YAML: the key 'triple' is given twice" in found
+
+
+def test_merge_keys_and_anchors_are_yamls_own(tmp_path: Path) -> None:
+    found = tree(tmp_path, "dubbo:\n  a: &a {x: 1}\n  b: {<<: *a, y: 2}\n")
+    assert found["b"] == {"x": 1, "y": 2}
+
+
+def test_two_documents_of_dubbos_are_an_error(tmp_path: Path) -> None:
+    assert "2 documents have the key 'dubbo'" in error_of(tmp_path, "dubbo: {a: 1}\n---\ndubbo: {a: 2}\n")
+    assert tree(tmp_path, "spring: {a: 1}\n---\ndubbo: {a: 2}\n") == {"a": 2}
+
+
+def test_dotted_keys_are_those_of_properties(tmp_path: Path) -> None:
+    found = tree(
+        tmp_path, "dubbo.registry.address: xds://istiod:15010\ndubbo:\n  registry: {protocol: xds}\n"
+    )
+    assert found == {"registry": {"address": "xds://istiod:15010", "protocol": "xds"}}
+    assert "dubbo.a.b: is given twice" in error_of(tmp_path, "dubbo.a.b: 1\ndubbo: {a: {b: 2}}\n")
+
+
+def test_placeholder_is_a_variable_of_the_environment(tmp_path: Path) -> None:
+    text = "dubbo: {registries: {xds: {address: 'xds://${HOST}:${PORT:15010}', group: '${EMPTY:}'}}}"
+    assert tree(tmp_path, text, HOST="istiod") == {
+        "registries": {"xds": {"address": "xds://istiod:15010", "group": ""}}
+    }
+
+
+def test_placeholder_is_another_key_of_the_file_as_in_dubbo_go(tmp_path: Path) -> None:
+    text = "dubbo:\n  application: {name: shop, module: '${dubbo.application.name}-m'}\n  x: ${dubbo.none:other}\n"
+    assert tree(tmp_path, text) == {"application": {"name": "shop", "module": "shop-m"}, "x": "other"}
+
+
+def test_placeholder_that_nothing_fills_is_an_error_with_its_key(tmp_path: Path) -> None:
+    assert error_of(tmp_path, "dubbo: {protocols: {triple: {port: '${PORT}'}}}").endswith(
+        "dubbogo.yaml: dubbo.protocols.triple.port: nothing fills ${PORT}: it is no key of this file and no "
+        "environment variable. Set PORT, or write ${PORT:default}"
+    )
+
+
+def test_placeholders_that_name_each_other_are_an_error(tmp_path: Path) -> None:
+    assert "dubbo.a: its placeholders name each other" in error_of(
+        tmp_path, "dubbo: {a: '${dubbo.b}', b: '${dubbo.a}'}"
+    )
+
+
+def test_active_profile_goes_over_the_file(tmp_path: Path) -> None:
+    (tmp_path / "dubbogo-test.yaml").write_text(
+        "dubbo: {protocols: {triple: {port: 1}}, consumer: {check: false}}"
+    )
+    text = "dubbo: {profiles: {active: '${PROFILE:default}'}, protocols: {triple: {name: tri, port: 2}}}"
+    assert tree(tmp_path, text)["protocols"] == {"triple": {"name": "tri", "port": 2}}
+    found = tree(tmp_path, text, PROFILE="test")
+    assert found["protocols"] == {"triple": {"name": "tri", "port": 1}}
+    assert found["consumer"] == {"check": False}
+
+
+def test_profile_without_a_file_is_an_error(tmp_path: Path) -> None:
+    assert "dubbo.profiles.active: names 'prod', and there is no" in error_of(
+        tmp_path, "dubbo: {profiles: {active: prod}}"
+    )
