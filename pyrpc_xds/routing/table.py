@@ -54,8 +54,10 @@ T_co = TypeVar("T_co", covariant=True)
 
 MILLION = 1_000_000
 IMPLIED = {"content-type": "application/grpc", ":method": "POST", ":scheme": "http"}
-"""What a call has where its headers do not say (gRFC A28); ``:authority`` is the table's. Thrift has no such
-headers: its calls count as gRPC's here, so that one rule says the same for both protocols."""
+"""What a call has where its headers do not say (gRFC A28); ``:authority`` is the table's and ``:path`` the call's.
+
+As in Envoy, conditions see the pseudo headers; of other gRPC clients' xDS none does. Thrift has no such headers: its
+calls count as gRPC's here, so that one rule says the same for both protocols."""
 
 SHOWN_DOMAINS = 20
 SHOWN_PATH = 200
@@ -156,7 +158,7 @@ class RouteTable(Generic[T]):
 
     def explain(self, path: str, headers: Mapping[str, str]) -> Explanation:
         """How a call is decided, by the same compiled tests that decide it. Draws nothing."""
-        view = dict(headers)
+        view = {**headers, ":path": path}
         matched: int | None = None
         routes = []
         for index, (route, entry) in enumerate(zip(self._routes, self._program.entries, strict=True)):
@@ -203,15 +205,16 @@ class RouteTable(Generic[T]):
 def choose_virtual_host(config: RouteConfiguration, authority: str) -> ChosenVirtualHost | None:
     """The virtual host for ``authority``, or ``None``.
 
-    The authority is matched as given, port included (gRFC A27). Where no domain of a kind (exact, suffix,
-    prefix) matches, it is tried without its port before the next kind is: Istio's sidecar configuration
-    leaves ports out of its domains (``ignore_port_in_host_matching``).
+    The authority is matched as given, port included, against every kind of domain (gRFC A27). Where none but ``*``
+    matches, it is tried without its port: Istio's sidecar configuration leaves ports out of its domains
+    (``ignore_port_in_host_matching``).
 
     :param authority: ``host:port``, ``[v6]:port``, or with no port.
     """
-    domains = ((domain, host) for host in config.virtual_hosts for domain in host.domains)
-    found = DomainIndex(domains).find(*_spellings(authority))
-    return ChosenVirtualHost(found[0], found[1], cast("VirtualHost", found[2])) if found else None
+    index = DomainIndex((domain, host) for host in config.virtual_hosts for domain in host.domains)
+    found = [match for spelling in _spellings(authority) if (match := index.find(spelling)) is not None]
+    best = next((match for match in found if match[0] != "*"), found[0] if found else None)
+    return ChosenVirtualHost(best[0], best[1], cast("VirtualHost", best[2])) if best else None
 
 
 def clusters_of(routes: Iterable[Route]) -> tuple[str, ...]:
@@ -276,6 +279,11 @@ class _Tests:
 
     def _header_test(self, header: HeaderMatcher) -> HeaderTest:
         default = self._implied.get(header.name, "" if header.missing_as_empty else None)
+        if header.name == ":path":
+            return _PathAsHeader(self._header_test_of(header, ""))
+        return self._header_test_of(header, default)
+
+    def _header_test_of(self, header: HeaderMatcher, default: str | None) -> HeaderTest:
         match header.matcher:
             case StringMatcher(kind, value, ignore_case):
                 plain = kind is not StringMatch.REGEX
@@ -285,6 +293,21 @@ class _Tests:
                 return RangeTest(header.name, start, end, header.invert, default)
             case PresentMatcher(present):
                 return PresentTest(header.name, present, header.invert, default)
+
+
+class _PathAsHeader(HeaderTest):
+    """A condition on the header ``:path``, which is the call's path whatever its transport writes.
+
+    :param test: decides, given a view that has it.
+    """
+
+    def __init__(self, test: HeaderTest) -> None:
+        super().__init__(":path", None)
+        self._test = test
+
+    def holds(self, path: str, headers: dict[str, str]) -> bool:
+        """See :class:`Test`."""
+        return self._test.holds(path, {":path": path})
 
 
 def _entry(route: Route, bind: Bind[T], compiled: _Tests, rng: Rng) -> RouteEntry:

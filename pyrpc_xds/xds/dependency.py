@@ -5,6 +5,7 @@ Make before break: while a new route's clusters are on their way, the last compl
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any, Protocol, TypedDict, Unpack
 
@@ -16,6 +17,8 @@ from ..model.route import RouteConfiguration
 from ..model.snapshot import ClusterConfig, ClusterFailure, ClusterState, MeshSnapshot
 from .transport_socket import plaintext
 from .types import CDS, EDS, LDS, RDS, ResourceType
+
+_log = logging.getLogger("pyrpc_xds.xds")
 
 
 class Subscriptions(Protocol):
@@ -140,6 +143,9 @@ class TargetManager:
         self._clusters: dict[str, _ClusterWatch] = {}
         self._named: tuple[RouteConfiguration, tuple[str, ...]] | None = None
         self._published: MeshSnapshot | None = None
+        # Where the routes in use came from, and new ones that cannot be had, which has been logged.
+        self._used: Watch | None = None
+        self._lacked: Watch | None = None
 
     def _touch(self) -> None:
         self._dirty = True
@@ -169,6 +175,7 @@ class TargetManager:
         if len(complete) == len(wanted):
             for name in self._clusters.keys() - set(wanted):
                 self._clusters.pop(name).close()
+            self._used = self._rds
             self._offer(MeshSnapshot(listener, config, complete))
         else:
             self._refresh()
@@ -204,6 +211,20 @@ class TargetManager:
         if self._rds is None and name:
             self._rds = Watch(self._source, RDS, name, self._touch)
 
+    def _lack(self, routes: Watch) -> None:
+        """The listener's routes cannot be had. Where it has just moved to them, what there was before them stays:
+        no good configuration is lost to a bad one. It does not where these are the routes in use, which a control
+        plane with ``fail_on_data_errors`` (gRFC A88) wants dropped.
+        """
+        last = self._published
+        if last is None or self._used is routes:
+            self._give_up(str(routes.error))
+        elif self._lacked is not routes:
+            self._lacked = routes
+            _log.warning(
+                "%s: %s; the routes %s stay in use", last.listener.name, routes.error, last.route_config.name
+            )
+
     def _give_up(self, reason: str) -> None:
         self._published = None
         self._fail(reason)
@@ -236,7 +257,7 @@ class DependencyManager(TargetManager):
             return None
         self._follow_routes(None if listener.route_config else listener.route_config_name)
         if self._rds is not None and self._rds.error is not None:
-            self._give_up(str(self._rds.error))
+            self._lack(self._rds)
             return None
         config: RouteConfiguration | None = listener.route_config or (self._rds.value if self._rds else None)
         return None if config is None else (listener, config)

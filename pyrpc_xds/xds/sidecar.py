@@ -220,7 +220,7 @@ class SidecarManager(TargetManager):
         self._follow_routes(http.route_config_name if http and http.route_config is None else None)
         rds = self._rds
         if rds is not None and rds.error is not None:
-            self._give_up(str(rds.error))
+            self._lack(rds)
             return None
         config: RouteConfiguration | None = None
         if http is not None:

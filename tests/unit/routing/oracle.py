@@ -123,12 +123,12 @@ def fits(domain: str, authority: str) -> tuple[int, int] | None:
 
 
 def virtual_host(config: RouteConfiguration, host: str, port: str) -> VirtualHost | None:
-    """As given, then without the port, within each of the three kinds."""
+    """As given, then without the port, then the domain for all."""
     found = []
     for vhost in config.virtual_hosts:
         for domain in vhost.domains:
             for spelling, preference in ((f"{host}:{port}", 1), (host, 0)):
                 fit = fits(domain, spelling)
                 if fit is not None:
-                    found.append(((fit[0], preference, fit[1]), vhost))
+                    found.append(((fit[0] > 0, preference, *fit), vhost))
     return max(found, key=lambda one: one[0])[1] if found else None

@@ -134,3 +134,14 @@ def test_close_runs_its_callback_once_and_fails_later_calls() -> None:
     assert closed == [True]
     with pytest.raises(Unavailable, match="the client is closed"):
         subject.wait(None)
+
+
+def test_a_snapshot_that_comes_after_close_is_not_seen() -> None:
+    subject = router()
+    subject.publish(SNAPSHOT)
+    subject.close()
+    subject.publish(SNAPSHOT)  # the driver's thread was in the middle of it
+    assert subject.closed
+    assert subject.snapshot is None
+    with pytest.raises(Unavailable, match="closed"):
+        subject.wait(None)

@@ -24,6 +24,7 @@ from pyrpc_xds.model.route import (
     VirtualHost,
     WeightedCluster,
 )
+from pyrpc_xds.routing.table import choose_virtual_host
 from tests.unit.ext.chi_square import p_value
 from tests.unit.ext.variants import Variant
 
@@ -279,3 +280,46 @@ def test_what_every_call_has_is_matched_without_being_given(build: Variant, name
     table = compiled(build, config(to("other", headers=(other,)), to("wanted", headers=(wanted,))))
     assert table.match("/a/b", {}) == "wanted"
     assert table.match("/a/b", {name: "other"}) == "other"
+
+
+@pytest.mark.parametrize(
+    "matcher",
+    [
+        StringMatcher(StringMatch.EXACT, "/a.B/Wanted"),
+        StringMatcher(StringMatch.PREFIX, "/a.B/W"),
+        StringMatcher(StringMatch.REGEX, "/a.*/W[a-z]+"),
+    ],
+)
+@pytest.mark.parametrize("headers", [{}, {":path": "/a.B/Wanted"}])
+def test_the_header_path_is_the_path_whether_the_transport_writes_it_or_not(
+    build: Variant, matcher: StringMatcher, headers: dict[str, str]
+) -> None:
+    route = to("wanted", headers=(HeaderMatcher(":path", matcher),))
+    inverted = to("inverted", headers=(HeaderMatcher(":path", matcher, invert=True),))
+    table = compiled(build, config(route, inverted))
+    for _ in range(2):  # the second time the matcher remembers the path
+        assert table.match("/a.B/Wanted", headers) == "wanted"
+        assert table.match("/a.B/Other", {}) == "inverted"
+    explanation = table.explain("/a.B/Other", {})
+    assert explanation.routes[0].condition is not None
+    assert explanation.routes[0].condition.subject == "header :path"
+    assert explanation.routes[0].condition.got == "/a.B/Other"
+    assert table.explain("/a.B/Wanted", {}).matched == 0
+
+
+@pytest.mark.parametrize(
+    ("domains", "chosen"),
+    [
+        (("greeter", "greeter:90*"), "greeter:90*"),  # gRFC A27: as given first, whatever the kind
+        (("greeter", "*:9090"), "*:9090"),
+        (("greeter", "*"), "greeter"),
+        (("*eeter", "*"), "*eeter"),
+        (("greeter", "greeter:9090"), "greeter:9090"),
+    ],
+)
+def test_a_domain_without_the_port_comes_after_those_that_match_as_given_and_before_the_one_for_all(
+    domains: tuple[str, ...], chosen: str
+) -> None:
+    hosts = tuple(VirtualHost(domain, (domain,), ()) for domain in domains)
+    found = choose_virtual_host(RouteConfiguration("rc", hosts), "greeter:9090")
+    assert found is not None and found.domain == chosen

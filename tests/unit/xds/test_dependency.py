@@ -241,6 +241,46 @@ def test_a_listener_that_names_other_routes_moves_over_once_they_are_there() -> 
     assert ("RDS", "routes") not in world.driver.watched
 
 
+@pytest.mark.parametrize(
+    "error", [ResourceInvalid("RDS", "other", "bad"), ResourceNotFound("RDS", "other", "not sent in time")]
+)
+def test_a_listener_that_names_routes_that_cannot_be_had_keeps_the_old_ones(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = complete()
+    world.say(LDS, TARGET, listener("other"))
+    for _ in range(2):
+        world.say(RDS, "other", error)
+    assert world.failures == []
+    assert len(world.snapshots) == 1
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{TARGET}: {error}; the routes routes stay in use"
+    ]
+    world.say(EDS, "v1", endpoints("v1", "127.0.0.1:8"))
+    changed = world.snapshots[-1]
+    assert changed.route_config.name == "routes"
+    assert isinstance(changed.clusters["v1"], ClusterConfig)
+    assert changed.clusters["v1"].assignment.endpoints[0].address == "127.0.0.1:8"
+    world.say(RDS, "other", routes("v1", name="other"))
+    assert world.snapshots[-1].route_config.name == "other"
+
+
+def test_routes_in_use_that_the_control_plane_wants_dropped_fail_the_target() -> None:
+    world = complete()
+    world.say(RDS, "routes", ResourceInvalid("RDS", "routes", "bad"))
+    assert world.failures == ["RDS 'routes': bad"]
+
+
+def test_first_routes_that_are_bad_fail_the_target_and_good_ones_heal_it() -> None:
+    world = World()
+    world.say(*WORDS[0])
+    world.say(RDS, "routes", ResourceInvalid("RDS", "routes", "bad"))
+    assert world.failures == ["RDS 'routes': bad"]
+    for word in WORDS[1:]:
+        world.say(*word)
+    assert len(world.snapshots) == 1
+
+
 def test_a_cluster_that_moves_to_another_assignment_keeps_the_old_endpoints_until_the_new_ones_are_there() -> (
     None
 ):
