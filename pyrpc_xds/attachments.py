@@ -152,12 +152,12 @@ def serving(incoming: Mapping[str, str], persistent: Mapping[str, str] = _NONE) 
     :param persistent: the part that goes on with the handler's own calls.
     """
     token = _current.set(_Carried(persistent, frozenset(persistent), incoming))
-    detach = _extract(incoming)
+    leave = _propagated(incoming)
     try:
         yield
     finally:
-        if detach is not None:
-            detach()
+        if leave is not None:
+            leave()
         _current.reset(token)
 
 
@@ -168,23 +168,44 @@ def served(incoming: Mapping[str, str], persistent: Mapping[str, str] = _NONE) -
     is nothing to go back to, and a stream that is dropped half-way is closed in some other context.
     """
     _current.set(_Carried(persistent, frozenset(persistent), incoming))
-    otel = sys.modules.get("opentelemetry.context")
-    if any(name in incoming for name in _PROPAGATED) or (otel is not None and otel.get_current()):
-        from opentelemetry import context, propagate
+    _propagated(incoming)
 
-        # Into an empty context: the one around belongs to whoever started the server.
-        context.attach(propagate.extract(incoming, context.Context()))
+
+TELEMETRY = frozenset({"traceparent", "tracestate", "baggage"})
+"""What W3C propagates. Where a transport tells transient from persistent, they travel as both: hops that speak
+OpenTelemetry replace the transient ones, hops that do not drop them and pass the persistent copies on."""
+
+
+def add_copies(values: dict[str, str], copies: Mapping[str, str]) -> None:
+    """Add to what came as transient the persistent copies that are not older than it.
+
+    A hop that speaks OpenTelemetry and has read what was sent to it goes on in the same trace, and what it sends
+    is all that counts: baggage which it dropped stays dropped. One that begins a trace of its own has read nothing:
+    a hop before it knows no OpenTelemetry, and the copy of the baggage is the newest there is.
+
+    :param copies: by names of :data:`TELEMETRY`.
+    """
+    if "traceparent" not in values:
+        for name, value in copies.items():
+            values.setdefault(name, value)
+    elif "baggage" in copies:
+        # version-trace-parent-flags
+        traces = [each.get("traceparent", "").partition("-")[2][:32] for each in (values, copies)]
+        if not traces[0] or traces[0] != traces[1]:
+            values.setdefault("baggage", copies["baggage"])
 
 
 # What a carrier must have before OpenTelemetry is looked at: W3C trace context and baggage, B3, Jaeger.
 _PROPAGATED = ("traceparent", "baggage", "b3", "x-b3-traceid", "uber-trace-id")
 
 
-def _extract(incoming: Mapping[str, str]) -> Callable[[], None] | None:
+def _propagated(incoming: Mapping[str, str]) -> Callable[[], None] | None:
     """Make the context that the caller propagated the current one; returns how to leave it."""
-    if not any(name in incoming for name in _PROPAGATED):
+    otel = sys.modules.get("opentelemetry.context")
+    if not any(name in incoming for name in _PROPAGATED) and (otel is None or not otel.get_current()):
         return None
     from opentelemetry import context, propagate
 
-    token = context.attach(propagate.extract(incoming))
+    # Into an empty context: the one around belongs to whoever started the server.
+    token = context.attach(propagate.extract(incoming, context.Context()))
     return lambda: context.detach(token)

@@ -10,6 +10,7 @@ import pytest
 from opentelemetry import baggage, context
 
 from pyrpc_xds.attachments import (
+    add_copies,
     attachments,
     current_attachments,
     incoming_attachments,
@@ -167,3 +168,71 @@ def test_served_lasts_to_the_end_of_the_context_and_leaves_out_what_was_around()
     assert seen == {"lane": "dev", "user": "admin", "baggage": "b=2"}
     assert going == {"lane": "dev", "baggage": "b=2"}
     assert incoming_attachments() == current_attachments() == {}
+
+
+OLD, NEW, OTHER = (f"00-{digit * 32}-{span * 16}-01" for digit, span in (("a", "1"), ("a", "2"), ("b", "3")))
+
+
+@pytest.mark.parametrize(
+    ("came", "copies", "counts"),
+    [
+        pytest.param(
+            {},
+            {"traceparent": OLD, "tracestate": "v=1", "baggage": "env=dev"},
+            {"traceparent": OLD, "tracestate": "v=1", "baggage": "env=dev"},
+            id="the-hop-knows-no-opentelemetry",
+        ),
+        pytest.param(
+            {"traceparent": NEW, "tracestate": "v=2", "baggage": "env=new"},
+            {"traceparent": OLD, "tracestate": "v=1", "baggage": "env=dev"},
+            {"traceparent": NEW, "tracestate": "v=2", "baggage": "env=new"},
+            id="the-newer-wins",
+        ),
+        pytest.param(
+            {"traceparent": NEW},
+            {"traceparent": OLD, "tracestate": "v=1", "baggage": "env=dev"},
+            {"traceparent": NEW},
+            id="what-a-hop-of-the-trace-has-dropped-stays-dropped",
+        ),
+        pytest.param(
+            {"traceparent": OTHER},
+            {"traceparent": OLD, "tracestate": "v=1", "baggage": "env=dev"},
+            {"traceparent": OTHER, "baggage": "env=dev"},
+            id="a-trace-of-its-own-says-that-the-hop-has-read-nothing",
+        ),
+        pytest.param(
+            {"traceparent": OTHER},
+            {"baggage": "env=dev"},
+            {"traceparent": OTHER, "baggage": "env=dev"},
+            id="baggage-without-a-trace",
+        ),
+        pytest.param(
+            {"baggage": "env=new"},
+            {"traceparent": OLD, "baggage": "env=dev"},
+            {"traceparent": OLD, "baggage": "env=new"},
+            id="only-baggage-came",
+        ),
+        pytest.param(
+            {"traceparent": "nonsense"},
+            {"traceparent": "", "baggage": "env=dev"},
+            {"traceparent": "nonsense", "baggage": "env=dev"},
+            id="nonsense",
+        ),
+    ],
+)
+def test_persistent_copies_of_opentelemetrys_headers_count_where_nothing_newer_came(
+    came: dict[str, str], copies: dict[str, str], counts: dict[str, str]
+) -> None:
+    values = dict(came)
+    add_copies(values, copies)
+    assert values == counts
+
+
+def test_a_handler_without_baggage_does_not_have_that_of_whoever_started_the_server() -> None:
+    token = context.attach(baggage.set_baggage("of", "the starter"))
+    try:
+        with serving({"user": "admin"}):
+            assert baggage.get_all() == {}
+        assert baggage.get_baggage("of") == "the starter"
+    finally:
+        context.detach(token)

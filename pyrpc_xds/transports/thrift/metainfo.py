@@ -12,8 +12,8 @@ key on the wire              meaning
 Names travel as they are given: ours are lower-case, as routes match them, and ``GetValue(ctx, "name")`` of Go finds
 them. A name that comes in another spelling is lower-case for routes and :func:`~pyrpc_xds.incoming_attachments`, and
 goes on in the spelling that it came in, so ``GetPersistentValue(ctx, "NAME")`` behind us finds what was set before
-us. ``traceparent``, ``tracestate`` and ``baggage`` are transient: each hop sends its own (Kitex's OpenTelemetry
-support reads them there).
+us. ``traceparent``, ``tracestate`` and ``baggage`` travel as both (:data:`pyrpc_xds.attachments.TELEMETRY`): Kitex
+with its OpenTelemetry suite reads and replaces the transient ones, Kitex without drops them and passes the others on.
 
 Over Apache's THeader every attachment has its own name, as proxies match it there; persistent ones have the key
 ``RPC_PERSIST_name`` as well.
@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from ...attachments import checked
+from ...attachments import TELEMETRY, add_copies, checked
 from ...errors import UsageError
 from .header import Header
 
@@ -32,8 +32,6 @@ TRANSIT = "RPC_TRANSIT_"
 PERSIST = "RPC_PERSIST_"
 STALE = "RPC_TRANSIT_UPSTREAM_"
 
-# Written without a prefix by programs that know nothing of Kitex.
-_PLAIN = ("traceparent", "tracestate", "baggage")
 _TOKEN = "gdpr-token"
 LOG_ID = "log-id"
 
@@ -57,21 +55,26 @@ def arrived(header: Header) -> Arrived:
     persistent: dict[str, str] = {}
     spelled: dict[str, str] = {}
     transient: dict[str, str] = {}
+    copies: dict[str, str] = {}
     for key, value in header.strings.items():
         if not value:
             continue
         if key.startswith(PERSIST):
             name = key[len(PERSIST) :]
             low = name.lower()
-            if name:
+            if low in TELEMETRY:
+                copies[low] = value
+            elif name:
                 spelled[name] = values[low] = value
                 if travels(low, value):
                     persistent[low] = value
         elif key.startswith(TRANSIT):
             if not key.startswith(STALE) and key != TRANSIT:
                 transient[key[len(TRANSIT) :].lower()] = value
-        elif header.plain or key in _PLAIN:
+        elif header.plain or key in TELEMETRY:  # without a prefix, by programs that know nothing of Kitex
             transient.setdefault(key.lower(), value)
+    if copies:
+        add_copies(transient, copies)
     values.update(transient)
     if header.token:
         values.setdefault(_TOKEN, header.token)
@@ -109,7 +112,9 @@ def put(
     for name, value in attachments.items():
         if not value:
             continue
-        if name in persistent:
+        if name in TELEMETRY and not header.plain:
+            strings[TRANSIT + name] = strings[PERSIST + name] = value
+        elif name in persistent:
             strings[PERSIST + spelling.get(name, name)] = value
         elif name == _TOKEN and not header.plain:
             header.token = value

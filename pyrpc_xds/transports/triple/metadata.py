@@ -3,6 +3,9 @@
 Attachments that go on to the end of the chain travel as ``rpc-persist-NAME``, which is Kitex's form over gRPC;
 routes and handlers know them as ``NAME``. Others travel under their own name, as Dubbo's do; Kitex's form of
 those, ``rpc-transit-NAME``, is read as well.
+
+W3C's ``traceparent`` and ``baggage`` travel under their own names alone. Kitex that has no OpenTelemetry, and was
+called over Thrift, passes on copies of them as ``rpc-persist-NAME``; they count as there.
 """
 
 from __future__ import annotations
@@ -10,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
+
+from ...attachments import TELEMETRY, add_copies
 
 Metadata = Iterable[tuple[str, str | bytes]]
 #: Metadata of a channel, which every call of it has.
@@ -123,6 +128,7 @@ def attachments_in(metadata: Metadata | None, lasting: dict[str, str] | None = N
     :param lasting: gets those that go on to the end of the chain.
     """
     found: dict[str, str] = {}
+    copies: dict[str, str] = {}
     of_dubbo_go = False
     for name, value in metadata or ():
         if name.endswith("-bin"):
@@ -134,12 +140,17 @@ def attachments_in(metadata: Metadata | None, lasting: dict[str, str] | None = N
         if name.startswith(_TRANSPORT_PREFIXES):
             continue
         short = plain(name)
+        if short in TELEMETRY and name.startswith(PERSIST):
+            copies[short] = text
+            continue
         found[short] = f"{found[short]},{text}" if short in found else text
         if lasting is not None and short is not name and name.startswith(PERSIST):
             lasting[short] = f"{lasting[short]},{text}" if short in lasting else text
     if of_dubbo_go:
         for name in _OF_DUBBO_GO:
             found.pop(name, None)
+    if copies:
+        add_copies(found, copies)
     if lasting:
         found.update(lasting)  # what is seen here is what goes on
     return found

@@ -1,6 +1,6 @@
 // A real Kitex server and a real Kitex client of idl/echo.thrift, as peers for the Thrift tests.
 //
-//	kitex-peer server [--no-ttheader-meta] [--mux] [--verbose]
+//	kitex-peer server [--no-ttheader-meta] [--mux] [--next 127.0.0.1:1234] [--otel] [--verbose]
 //	kitex-peer client --address 127.0.0.1:1234 < calls.json
 //
 // The server listens on a loopback port of its own, prints one line of JSON with its address and ends when its

@@ -28,6 +28,8 @@ import (
 func serve(arguments []string) error {
 	flags := flag.NewFlagSet("server", flag.ExitOnError)
 	withoutMeta := flags.Bool("no-ttheader-meta", false, "leave out ServerTTHeaderHandler, as Kitex does by default")
+	next := flags.String("next", "", "ask this server, host:port, what is seen")
+	telemetry := flags.Bool("otel", false, "with kitex-contrib/obs-opentelemetry, which samples every trace")
 	mux := flags.Bool("mux", false, "answer the calls of one connection as they end (WithMuxTransport)")
 	if err := parse(flags, arguments); err != nil {
 		return err
@@ -48,6 +50,15 @@ func serve(arguments []string) error {
 	if *mux {
 		options = append(options, server.WithMuxTransport())
 	}
+	if *telemetry {
+		options = append(options, withTelemetry())
+	}
+	var service echo.Echo = &handler{}
+	if *next != "" {
+		if service, err = newForwarding(*next, *telemetry); err != nil {
+			return err
+		}
+	}
 	ready, err := json.Marshal(map[string]string{"address": listener.Addr().String()})
 	if err != nil {
 		return err
@@ -57,7 +68,7 @@ func serve(arguments []string) error {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		os.Exit(0)
 	}()
-	return echoservice.NewServer(&handler{}, options...).Run()
+	return echoservice.NewServer(service, options...).Run()
 }
 
 type transInfoKey struct{}

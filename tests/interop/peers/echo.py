@@ -360,6 +360,17 @@ class EchoHandler:
         fires, self.fires = self.fires, []
         return fires
 
+    # About what travels besides the call, which is for those who ask for it.
+
+    def seen(self) -> Any:
+        raise NotImplementedError
+
+    def back(self, backward: dict[str, str], how: str) -> str:
+        raise NotImplementedError
+
+    def biz(self, status: int, message: str, extra: dict[str, str]) -> str:
+        raise NotImplementedError
+
 
 def _echo(self: EchoHandler, value: Any) -> Any:
     return value

@@ -78,14 +78,19 @@ class KitexServer:
     """A Kitex server of the echo service on loopback, which sniffs every transport that Kitex has.
 
     Parameters: ``ttheader_meta`` gives it ServerTTHeaderHandler (int keys applied, business status sent);
-    ``mux`` has it answer the calls of one connection as they end. A context manager; the program also ends
-    when this process does.
+    ``mux`` has it answer the calls of one connection as they end; ``next`` is the address of a server that it asks,
+    over TTHeader, what ``seen`` is to answer; ``otel`` gives it OpenTelemetry's suite of kitex-contrib, which
+    samples every trace. A context manager; the program also ends when this process does.
     """
 
-    def __init__(self, *, ttheader_meta: bool = True, mux: bool = False) -> None:
+    def __init__(
+        self, *, ttheader_meta: bool = True, mux: bool = False, next: str = "", otel: bool = False
+    ) -> None:
         self._flags = [
             *([] if ttheader_meta else ["--no-ttheader-meta"]),
             *(["--mux"] if mux else []),
+            *(["--next", next] if next else []),
+            *(["--otel"] if otel else []),
         ]
         self._process: PeerProcess | None = None
         self.address = ""

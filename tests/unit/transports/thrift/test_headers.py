@@ -326,6 +326,25 @@ def test_metainfo_that_arrives() -> None:
     assert got.spelled == {"Lane": "dev", "text": "é", "odd name": "v"}
 
 
+def test_copies_of_baggage_are_neither_doubled_nor_passed_on_as_they_came() -> None:
+    trace = f"00-{'a' * 32}-{'1' * 16}-01"
+    strings = {"RPC_PERSIST_baggage": "lane=old", "RPC_PERSIST_TRACEPARENT": trace, "RPC_PERSIST_x": "y"}
+    got = metainfo.arrived(Header(1, strings=strings))
+    assert got.values == {"baggage": "lane=old", "traceparent": trace, "x": "y"}
+    assert (got.persistent, got.spelled) == ({"x": "y"}, {"x": "y"})
+    got = metainfo.arrived(Header(1, strings={**strings, "RPC_TRANSIT_baggage": "lane=new"}))
+    assert got.values == {"baggage": "lane=new", "traceparent": trace, "x": "y"}
+    header = Header(1)
+    metainfo.put(header, {"baggage": "lane=newest"}, frozenset(), {**got.spelled, "baggage": "lane=old"})
+    assert header.strings == {"RPC_TRANSIT_baggage": "lane=newest", "RPC_PERSIST_baggage": "lane=newest"}
+
+
+def test_baggage_goes_over_theader_once() -> None:
+    header = Header(1, plain=True)
+    metainfo.put(header, {"baggage": "lane=dev"}, frozenset(), {})
+    assert header.strings == {"baggage": "lane=dev"}
+
+
 def test_metainfo_that_goes_on_keeps_its_spelling() -> None:
     header = Header(1, strings={"isn": "Echo"})
     metainfo.put(

@@ -76,6 +76,12 @@ def test_incoming_names_lose_kitexs_prefixes_and_persistent_ones_are_told_apart(
     assert incoming((("rpc-persist-", "x"),)) == ({"rpc-persist-": "x"}, {})
 
 
+def test_incoming_copies_of_baggage_count_where_none_came_and_are_never_joined_to_it() -> None:
+    assert incoming((("rpc-persist-baggage", "lane=old"),)) == ({"baggage": "lane=old"}, {})
+    both = (("rpc-persist-baggage", "lane=old"), ("baggage", "lane=new"), ("rpc-persist-x", "y"))
+    assert incoming(both) == ({"baggage": "lane=new", "x": "y"}, {"x": "y"})
+
+
 def test_incoming_parameters_of_dubbo_gos_reference_are_no_attachments() -> None:
     pairs = (("interface", "a.B"), ("timeout", "3s"), ("retries", ""), ("user", "admin"))
     assert incoming((*pairs, ("user-agent", "grpc-go-triple/0.1.0")))[0] == {"user": "admin"}
