@@ -128,6 +128,7 @@ class DubboConfig:
     :param ready_timeout: seconds that a call without a deadline waits for the first configuration; ``None``: the
         client's default.
     :param grace: seconds that running calls have when a server stops; ``None``: the server's default.
+    :param drain: seconds for which it goes on taking calls before that; likewise.
     :param not_applied: what is in the file and has no effect.
     """
 
@@ -139,6 +140,7 @@ class DubboConfig:
     services: Mapping[str, Service] = field(default_factory=dict, hash=False)
     ready_timeout: float | None = None
     grace: float | None = None
+    drain: float | None = None
     not_applied: tuple[NotApplied, ...] = ()
 
     @property

@@ -227,6 +227,8 @@ class Dubbo:
         said: dict[str, Any] = {"options": [*limits, *(options.get("options") or ())]}
         if self.config.grace is not None:
             said["grace"] = self.config.grace
+        if self.config.drain is not None:
+            said["drain"] = self.config.drain
         labels = client.bootstrap.node.metadata.get("LABELS")
         return client, {"labels": labels or None, **options, **said}
 

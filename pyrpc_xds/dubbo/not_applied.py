@@ -263,7 +263,8 @@ PROVIDER_WARNINGS: Reasons = {
 PROVIDER_NOTES = SERVICE_NOTES
 
 SHUTDOWN_NOTES: Reasons = _all(
-    "step-timeout consumer-update-wait-time reject-handler internal-signal "
-    "offline-request-window-timeout notify-timeout closing-invoker-expire-time",
-    "the server stops as gRPC's do: NOT_SERVING, then running calls have dubbo.shutdown.timeout",
+    "step-timeout reject-handler internal-signal offline-request-window-timeout notify-timeout "
+    "closing-invoker-expire-time",
+    "the server stops as gRPC's do: NOT_SERVING, calls are taken for consumer-update-wait-time, then running ones "
+    "have timeout",
 )

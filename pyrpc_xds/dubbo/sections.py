@@ -68,7 +68,7 @@ def sections(tree: Mapping[str, Any], source: str) -> DubboConfig:
     serves.finish()
     no_duplicates(services.values(), source)
 
-    grace = _shutdown(root.child("shutdown"))
+    grace, drain = _shutdown(root.child("shutdown"))
     root.finish()
     if not references and not services:
         root.fail(
@@ -83,6 +83,7 @@ def sections(tree: Mapping[str, Any], source: str) -> DubboConfig:
         MappingProxyType(services),
         of_all.ready_timeout,
         grace,
+        drain,
     )
     return replace(config, not_applied=(*unused, *_idle(config)))
 
@@ -112,11 +113,12 @@ def _application(keys: Keys) -> Mapping[str, str]:
     return said
 
 
-def _shutdown(keys: Keys) -> float | None:
-    grace = keys.seconds("timeout")
+def _shutdown(keys: Keys) -> tuple[float | None, float | None]:
+    """Grace and drain."""
+    grace, drain = keys.seconds("timeout"), keys.seconds("consumer-update-wait-time")
     keys.not_applied("note", not_applied.SHUTDOWN_NOTES)
     keys.finish()
-    return grace
+    return grace, drain
 
 
 def _idle(config: DubboConfig) -> Iterator[NotApplied]:

@@ -367,9 +367,11 @@ def test_file_that_calls_and_serves_nothing_is_an_error() -> None:
     assert "dubbo names nothing to call and nothing to serve" in error_of("application: {name: x}")
 
 
-def test_shutdown_timeout_is_the_servers_grace() -> None:
-    assert with_keys(SERVER, shutdown={"timeout": "10s"}).grace == 10.0
-    assert config(SERVER).grace is None
+def test_shutdown_timeouts_are_the_servers_grace_and_drain() -> None:
+    said = with_keys(SERVER, shutdown={"timeout": "10s", "consumer-update-wait-time": "3s"})
+    assert (said.grace, said.drain) == (10.0, 3.0)
+    assert not said.not_applied
+    assert (config(SERVER).grace, config(SERVER).drain) == (None, None)
 
 
 def test_wait_for_discovery_is_the_wait_for_the_first_configuration() -> None:
