@@ -2,6 +2,10 @@
 
     echo '{"calls": 100, "attachments": {"user": "admin"}}' | python -m examples.greeter.client --protocol triple
 
+With --dubbo FILE it is Dubbo's YAML that says what is called:
+
+    echo '{"calls": 100}' | python -m examples.greeter.client --dubbo examples/greeter/conf/client.yaml
+
 Each line is answered by one line: how many answers came from which version. Between the lines it goes on calling
 at a low rate, so that a call lost while the rules change would be counted in "background".
 
@@ -19,6 +23,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import pyrpc_xds
 
@@ -39,6 +44,13 @@ def caller(xds: pyrpc_xds.XdsClient, protocol: str, target: str) -> Callable[[],
     module = idl.thrift()
     greeter = xds.thrift.client(module.Greeter, target, timeout=10.0)
     return lambda: str(greeter.SayHello(module.HelloRequest(name="Laurence")).id)
+
+
+def dubbo_caller(dubbo: pyrpc_xds.Dubbo) -> Callable[[], str]:
+    """As :func:`caller`, by the reference of Dubbo's YAML."""
+    messages, services = idl.protobuf()
+    stub = dubbo.reference(services.GreeterStub)
+    return lambda: str(stub.SayHello(messages.HelloRequest(name="Laurence")).id)
 
 
 class Background:
@@ -84,15 +96,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--protocol", choices=sorted(TARGETS), required=True)
+    how = parser.add_mutually_exclusive_group(required=True)
+    how.add_argument("--protocol", choices=sorted(TARGETS))
+    how.add_argument("--dubbo", metavar="FILE", help="Dubbo's YAML")
     parser.add_argument("--target", help="xds:///host:port; default: the greeter of the example mesh")
     parser.add_argument("--every", type=float, metavar="SECONDS", help="call on and on, that often")
     parser.add_argument(
         "--attachment", action="append", default=[], metavar="NAME=VALUE", help="of these calls"
     )
     options = parser.parse_args()
-    with pyrpc_xds.XdsClient.from_env() as xds:
-        call = caller(xds, options.protocol, options.target or TARGETS[options.protocol])
+    with ExitStack() as stack:
+        if options.dubbo:
+            call = dubbo_caller(stack.enter_context(pyrpc_xds.Dubbo.load(options.dubbo)))
+        else:
+            xds = stack.enter_context(pyrpc_xds.XdsClient.from_env())
+            call = caller(xds, options.protocol, options.target or TARGETS[options.protocol])
         if options.every is not None:
             call_on_and_on(call, options.every, dict(each.split("=", 1) for each in options.attachment))
             return

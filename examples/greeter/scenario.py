@@ -21,6 +21,7 @@ from .report import Report
 __all__ = ["TUTORIAL", "Client", "Report", "Result", "play", "probability", "process", "workload"]
 
 MESH = Path(__file__).parent / "mesh"
+CONF = Path(__file__).parent / "conf"
 PROTOCOLS = ("triple", "thrift")
 V1, V2 = "v1.0.0", "v2.0.0"
 CALLS = 1000
@@ -141,21 +142,36 @@ def process(
     )
 
 
+# Where conf/server.yaml has a server listen, on a laptop.
+LISTEN = {"LISTEN_IP": "127.0.0.1", "LISTEN_PORT": "0"}
+
+
+def by_dubbo(program: str, dubbo: bool) -> tuple[str, ...]:
+    """The arguments that have Dubbo's YAML configure a program, if it is to."""
+    return ("--dubbo", str(CONF / f"{program}.yaml")) if dubbo else ()
+
+
 @contextmanager
-def servers(xds_address: str) -> Iterator[dict[int, int]]:
-    """Both versions on free ports; gives the port of base.yaml -> the port in use."""
+def servers(xds_address: str, dubbo: bool = False) -> Iterator[dict[int, int]]:
+    """Both versions on free ports; gives the port of base.yaml -> the port in use.
+
+    :param dubbo: they are configured by Dubbo's YAML, and speak Triple only.
+    """
     with ExitStack() as stack:
         ports = {}
         for version, triple, thrift in (("v1", 20001, 9091), ("v2", 20002, 9092)):
-            environment = workload(f"dubbo-go-server-{version}", xds_address)
-            server = stack.enter_context(process("server", "--version", version, environment=environment))
+            environment = workload(f"dubbo-go-server-{version}", xds_address) | LISTEN
+            server = stack.enter_context(
+                process("server", "--version", version, *by_dubbo("server", dubbo), environment=environment)
+            )
             assert server.stdout
             line = server.stdout.readline()
             if not line:
                 raise RuntimeError(f"the {version} server did not start; its error is above")
             bound = json.loads(line)
-            ports[triple] = int(bound["triple"].rpartition(":")[2])
-            ports[thrift] = int(bound["thrift"].rpartition(":")[2])
+            for protocol, port in (("triple", triple), ("thrift", thrift)):
+                if protocol in bound:
+                    ports[port] = int(bound[protocol].rpartition(":")[2])
         yield ports
 
 
@@ -172,23 +188,25 @@ def play(
     steps: tuple[Step, ...] = TUTORIAL,
     protocols: tuple[str, ...] = PROTOCOLS,
     calls: int = CALLS,
+    dubbo: bool = False,
     on_result: Callable[[Result], None] = lambda result: None,
 ) -> list[Result]:
     """Play the steps: servers and clients are processes of their own and live through all of them.
 
     :param apply: gives the control plane a whole new set of YAML documents.
+    :param dubbo: servers and clients are configured by Dubbo's YAML alone, which speaks Triple.
     :param on_result: is told each result as it comes.
     """
     results = []
-    with servers(xds_address) as ports, ExitStack() as stack:
+    protocols = ("triple",) if dubbo else protocols
+    with servers(xds_address, dubbo) as ports, ExitStack() as stack:
         apply(mesh_yaml(steps[0].rules, ports))
         clients = {
             protocol: Client(
                 stack.enter_context(
                     process(
                         "client",
-                        "--protocol",
-                        protocol,
+                        *(by_dubbo("client", dubbo) or ("--protocol", protocol)),
                         environment=workload(f"dubbo-go-client-{protocol}", xds_address),
                     )
                 )

@@ -1,6 +1,10 @@
 """One greeter: the same answer over Triple and over Thrift.
 
 python -m examples.greeter.server --version v1 --triple 127.0.0.1:20001 --thrift 127.0.0.1:9091
+
+With --dubbo FILE it is Dubbo's YAML that says what is served and where (Triple only):
+
+    python -m examples.greeter.server --version v1 --dubbo examples/greeter/conf/server.yaml
 """
 
 from __future__ import annotations
@@ -40,6 +44,15 @@ class ThriftGreeter:
         return idl.thrift().User(name=f"Hello {request.name}", id=f"{self.version}.0.0", age=21)
 
 
+def serve_dubbo(path: str, version: str | None) -> None:
+    """Serve what Dubbo's YAML says, until SIGTERM or SIGINT."""
+    with pyrpc_xds.Dubbo.load(path) as dubbo:
+        labels = dubbo.xds.bootstrap.node.metadata.get("LABELS", {})
+        server = dubbo.server(triple_servicer(version or labels.get(VERSION_LABEL, "unlabelled")))
+        print(json.dumps({"triple": f"127.0.0.1:{server.port}"}), flush=True)
+        server.serve()
+
+
 def main() -> None:
     """Serve until SIGTERM or SIGINT; prints one JSON line with the bound addresses."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -53,7 +66,11 @@ def main() -> None:
         "--drain", type=float, default=0.0, help="seconds for which calls are still taken after the signal"
     )
     parser.add_argument("--grace", type=float, default=5.0, help="seconds that running calls have after that")
+    parser.add_argument("--dubbo", metavar="FILE", help="Dubbo's YAML, instead of all that")
     options = parser.parse_args()
+    if options.dubbo:
+        serve_dubbo(options.dubbo, options.version)
+        return
 
     xds = pyrpc_xds.XdsClient.from_env(labels={VERSION_LABEL: options.version} if options.version else {})
     labels = xds.bootstrap.node.metadata.get("LABELS", {})
