@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import random
 import socket
@@ -545,6 +546,25 @@ async def test_silent_slow_and_unreading_connections_are_closed() -> None:
         await until(lambda: not [peer for peer in server._peers if peer.task is not None])
         for _, writer in pairs:
             writer.close()
+
+
+@pytest.mark.parametrize("turns", range(6))
+@pytest.mark.filterwarnings("error::ResourceWarning")
+async def test_connection_that_comes_at_the_moment_of_stop_leaves_nothing_open(turns: int) -> None:
+    problems: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context))
+    server = await ThriftTransport(FakeMesh()).aio_server(idl.Everything, AioHandler(), "127.0.0.1:0").start()
+    host, _, port = server.address.rpartition(":")
+    with socket.create_connection((host, int(port)), 5) as sock:
+        # How far the loop is with the connection when the server stops.
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await server.stop()
+        sock.setblocking(False)
+        with contextlib.suppress(ConnectionError):
+            assert await asyncio.wait_for(asyncio.get_running_loop().sock_recv(sock, 100), 5) == b""
+    gc.collect()
+    assert not problems
 
 
 async def test_connections_above_the_limit_are_closed() -> None:

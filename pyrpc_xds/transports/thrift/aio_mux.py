@@ -18,6 +18,9 @@ from .mux_call import ABANDONED, Broken, sequence_id
 from .pool import PoolClosed, PoolFull
 from .wire import Wire
 
+# Messages that are sent at a time. More of them would have the other end wait for the first for too long.
+TOGETHER = 8
+
 
 class AioMuxConnection(asyncio.Protocol):
     """An open connection that the calls of one loop share.
@@ -38,6 +41,8 @@ class AioMuxConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._error: Exception | None = None
         self._leaving = False
+        # Requests that go out together, by sequence id.
+        self._outbox: dict[int, bytes] = {}
         # Set while the transport takes what is written.
         self._writable = asyncio.Event()
         self._writable.set()
@@ -88,9 +93,11 @@ class AioMuxConnection(asyncio.Protocol):
         if self._error is None:
             self._error = error
         waiting, self._waiting = self._waiting, {}
-        for waiter in waiting.values():
+        for seqid, waiter in waiting.items():
             if not waiter.done():
-                waiter.set_exception(self._ended())
+                unsent = seqid in self._outbox
+                waiter.set_exception(NotSent(None, "the connection broke") if unsent else self._ended())
+        self._outbox.clear()
         self._writable.set()
         if self._transport is not None:
             self._transport.abort()
@@ -114,8 +121,27 @@ class AioMuxConnection(asyncio.Protocol):
 
     def _close_if_unused(self) -> None:
         if self._leaving and not self.users and self._transport is not None:
-            # Oneway calls may still be in its buffer.
+            # Oneway calls may still be here or in its buffer.
+            self._flush()
             self._transport.close()
+
+    def _send(self, seqid: int, request: bytes) -> None:
+        """At once where no other call has the connection, else together with what follows in the same turn."""
+        assert self._transport is not None
+        if self.users < 2:
+            self._transport.write(request)
+            return
+        self._outbox[seqid] = request
+        if len(self._outbox) == 1:
+            self._loop.call_soon(self._flush)
+        elif len(self._outbox) == TOGETHER:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._outbox and self._transport is not None:
+            data = b"".join(self._outbox.values())
+            self._outbox.clear()
+            self._transport.write(data)
 
     async def exchange(self, request: bytes, deadline: float, seqid: int, oneway: bool) -> tuple[bytes, int]:
         """See :meth:`.mux.MuxConnection.exchange`; the deadline is of the loop's time."""
@@ -128,7 +154,7 @@ class AioMuxConnection(asyncio.Protocol):
         transport = self._transport
         if self._error is not None or transport is None or transport.is_closing() or seqid in self._waiting:
             raise NotSent(None, "the connection broke")
-        transport.write(request)
+        self._send(seqid, request)
         if oneway:
             return b"", 0
         waiter: asyncio.Future[tuple[bytes, int]] = self._loop.create_future()
@@ -141,7 +167,8 @@ class AioMuxConnection(asyncio.Protocol):
             # Also where the answer has come, and the caller was cancelled before it had it.
             if self._waiting.get(seqid) is waiter:
                 del self._waiting[seqid]
-                self._abandoned.add(seqid)
+                if self._outbox.pop(seqid, None) is None:
+                    self._abandoned.add(seqid)
                 if len(self._abandoned) > ABANDONED:
                     self.fail(Broken(f"{ABANDONED} answers are missing"))
 
