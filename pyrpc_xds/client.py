@@ -5,41 +5,20 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import time
 import weakref
 from collections.abc import Callable, Mapping
-from functools import cache, partial
+from functools import cache
 from importlib import import_module
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from . import _matcher, _picker, _scan
-from ._picker import Rng
-from ._version import __version__
 from .arguments import SECONDS, TARGET, TEXTS, object_of, require
-from .balancing.cluster import LiveClusters
-from .balancing.endpoint import LiveEndpoint
 from .bootstrap import Bootstrap
+from .core import Core
 from .errors import ClosedError, UsageError
-from .follower import Follower
-from .model.cluster import Cluster
-from .model.endpoint import ClusterLoadAssignment, Endpoint, Locality
-from .model.listener import Listener
-from .model.route import (
-    ClusterRoute,
-    PathMatch,
-    PathMatcher,
-    Route,
-    RouteConfiguration,
-    RouteMatch,
-    VirtualHost,
-    WeightedCluster,
-)
-from .model.snapshot import ClusterConfig, MeshSnapshot
 from .routing.router import Router
 from .transports.base import Connector
-from .xds.driver import AdsDriver
-from .xds.names import Target, TargetKind, parse_target
 
 if TYPE_CHECKING:
     from .transports.thrift import ThriftTransport
@@ -49,8 +28,6 @@ _log = logging.getLogger("pyrpc_xds")
 
 READY_TIMEOUT = 20.0
 _BOOTSTRAP = object_of(Bootstrap, "Bootstrap.from_file('/etc/istio/proxy/grpc-bootstrap.json')")
-# A call may have read the snapshot before the one that dropped its endpoint; after this many seconds none has.
-LINGER = 5.0
 # As pyproject.toml has them. Reading the entry points of everything that is installed takes as long as a first call.
 _OWN_TRANSPORTS = {
     "triple": (".transports.triple", "TripleTransport"),
@@ -64,6 +41,9 @@ class XdsClient:
     One per process is enough: targets share its ADS stream, its clusters and its connections. Nothing is
     connected and no thread is started before the first target is used.
 
+    Close it, or use it in a ``with`` block. Clients and channels keep theirs; one that is dropped, with all that was
+    made of it, and follows targets still is closed with a :class:`ResourceWarning`.
+
     :param bootstrap: who the control plane is and who we are; ``None``: from the environment.
     :param ready_timeout: seconds that a call without a deadline of its own waits for the first configuration.
     :raises ConfigError: the environment's bootstrap is wrong or missing.
@@ -72,20 +52,14 @@ class XdsClient:
     def __init__(self, bootstrap: Bootstrap | None = None, *, ready_timeout: float = READY_TIMEOUT) -> None:
         require("XdsClient", {"bootstrap": _BOOTSTRAP, "ready_timeout": SECONDS}, locals())
         self.bootstrap = Bootstrap.from_env() if bootstrap is None else bootstrap
-        self._ready_timeout = ready_timeout
-        self._driver = AdsDriver(self.bootstrap, user_agent_version=__version__)
-        self._driver.on_settled(self._settle)
+        self._core = Core(self.bootstrap, ready_timeout)
         self._lock = threading.RLock()  # a transport that is being made calls on_close
         # Guarded by _lock.
         self._closed = False
         self._transports: dict[str, Any] = {}
         self._callbacks: list[Callable[[], None]] = []
-        self._clusters: dict[tuple[Any, ...], LiveClusters] = {}
-        self._followers: dict[Router, Follower] = {}
-        # Out of the mesh, not drained yet. Changed on the driver's thread, and here once that has ended.
-        self._retired: set[LiveEndpoint] = set()
-        # Reseeded in a forked child, which would otherwise choose as its parent does.
-        self._rng = Rng(_seed())
+        self._finalizer = weakref.finalize(self, self._core.abandon, f"XdsClient {self.bootstrap.node.id}")
+        self._finalizer.atexit = False  # the driver closes itself then, which is no mistake of the program
         _clients.add(self)
         _warn_where_uncompiled()
 
@@ -145,13 +119,8 @@ class XdsClient:
             callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
             callback()
-        for follower in list(self._followers.values()):
-            follower.router.close()
-        self._driver.close()
-        for clusters in self._clusters.values():
-            clusters.close()
-        while self._retired:
-            self._retired.pop().release(drain=False)
+        self._finalizer.detach()
+        self._core.close()
 
     def __enter__(self) -> Self:
         return self
@@ -168,12 +137,12 @@ class XdsClient:
                 "authority": router.authority,
                 "state": "ready" if router.snapshot else router.failure or "waiting",
             }
-            for router in list(self._followers)
+            for router in self._core.routers
         ]
-        return {**self._driver.dump(), "targets": targets}
+        return {**self._core.driver.dump(), "targets": targets}
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else f"{len(self._followers)} targets"
+        state = "closed" if self._closed else f"{len(self._core.routers)} targets"
         return f"<XdsClient {self.bootstrap.node.id} at {self.bootstrap.servers[0].uri}, {state}>"
 
     # -- the Mesh that transports see (pyrpc_xds.transports.base.Mesh) --------------------------------------------
@@ -185,26 +154,7 @@ class XdsClient:
         :raises UsageError: the target has another form, or the client is closed.
         """
         require("XdsClient.router", {"target": TARGET}, locals())
-        parsed = parse_target(target)
-        in_xds = parsed.kind is TargetKind.XDS
-        router = Router(parsed.authority, self._ready_timeout, self._note if in_xds else _nothing)
-        with self._lock:
-            if self._closed:
-                raise ClosedError(f"{target}: the XdsClient is closed")
-            clusters = self._clusters.get(connector.key)
-            if clusters is None:
-                clusters = LiveClusters(connector, time.monotonic, self._rng, self._retire)
-                self._clusters[connector.key] = clusters
-            clusters.routers += 1
-            follower = self._followers[router] = Follower(
-                router, clusters, self._driver, thrift=connector.key[:1] != ("triple",)
-            )
-        router.on_close(partial(self._unfollow, follower, connector.key))
-        if in_xds:
-            follower.start()
-        else:
-            follower.publish(static_snapshot(parsed))
-        return router
+        return self._core.router(target, connector)
 
     def on_close(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` when the client closes, before its routers.
@@ -216,48 +166,17 @@ class XdsClient:
                 raise ClosedError("the XdsClient is closed")
             self._callbacks.append(callback)
 
-    # -- glue -----------------------------------------------------------------------------------------------------
 
-    def _settle(self) -> None:
-        for follower in list(self._followers.values()):
-            follower.settle()
-
-    def _unfollow(self, follower: Follower, key: tuple[Any, ...]) -> None:
-        with self._lock:
-            self._followers.pop(follower.router, None)
-            follower.clusters.routers -= 1
-            if not follower.clusters.routers:
-                # Its connector is closed with its last router: the next router brings another.
-                self._clusters.pop(key, None)
-        if self._driver.running:
-            self._driver.call(follower.close)
-        else:
-            follower.close()
-
-    def _retire(self, endpoints: list[LiveEndpoint]) -> None:
-        def drain() -> None:
-            for endpoint in endpoints:
-                self._retired.discard(endpoint)
-                endpoint.release(drain=True)
-
-        if not endpoints:
-            return
-        if self._driver.running:
-            self._retired.update(endpoints)
-            self._driver.call_later(LINGER, drain)
-        else:  # nothing but targets that never change: the router that had these is closed
-            drain()
-
-    def _note(self) -> str | None:
-        return self._driver.last_error
-
-    def _after_fork(self) -> None:
-        self._lock = threading.RLock()
-        self._rng.seed(_seed())
-        for clusters in self._clusters.values():
-            clusters.after_fork()
-        for follower in self._followers.values():
-            follower.after_fork()
+@cache
+def _warn_where_uncompiled() -> None:
+    """Once a process: the package works without a C compiler, several times slower a decision."""
+    plain = [module.__name__ for module in (_matcher, _picker, _scan) if str(module.__file__).endswith(".py")]
+    if plain:
+        _log.warning(
+            "%s run uncompiled, several times slower: install a C compiler, then 'pip install --force-reinstall "
+            "--no-binary pyrpc-xds pyrpc-xds'",
+            ", ".join(plain),
+        )
 
 
 def _transport_class(name: str) -> Any:
@@ -273,47 +192,14 @@ def _transport_class(name: str) -> Any:
     return next(iter(found)).load()
 
 
-def _nothing() -> None:
-    return None
-
-
-def _seed() -> int:
-    return int.from_bytes(os.urandom(8))
-
-
-@cache
-def _warn_where_uncompiled() -> None:
-    """Once a process: the package works without a C compiler, several times slower a decision."""
-    plain = [module.__name__ for module in (_matcher, _picker, _scan) if str(module.__file__).endswith(".py")]
-    if plain:
-        _log.warning(
-            "%s run uncompiled, several times slower: install a C compiler, then 'pip install --force-reinstall "
-            "--no-binary pyrpc-xds pyrpc-xds'",
-            ", ".join(plain),
-        )
-
-
-def static_snapshot(target: Target) -> MeshSnapshot:
-    """The configuration of a target that is not looked up: one cluster of one endpoint, no rules."""
-    name = target.authority
-    route = Route(
-        RouteMatch(PathMatcher(PathMatch.PREFIX, "")), ClusterRoute((WeightedCluster(name),)), name="direct"
-    )
-    config = RouteConfiguration(name, (VirtualHost("direct", ("*",), (route,)),))
-    assignment = ClusterLoadAssignment(name, (Locality("", 1, 0, (Endpoint(name),)),))
-    return MeshSnapshot(
-        Listener(name, route_config=config), config, {name: ClusterConfig(Cluster(name, name), assignment)}
-    )
-
-
 _clients: weakref.WeakSet[XdsClient] = weakref.WeakSet()
 
 
 def _after_fork_in_child() -> None:
     for client in list(_clients):
-        client._after_fork()
+        client._lock = threading.RLock()
 
 
-# Locks that another thread of the parent held would stay held in the child for ever.
+# A lock that another thread of the parent held would stay held in the child for ever.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)

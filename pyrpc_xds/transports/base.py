@@ -138,7 +138,8 @@ class Router(Protocol):
 
 
 class Mesh(Protocol):
-    """What the core offers a transport."""
+    """What the core offers a transport, which keeps it for as long as anything that it made is used: a mesh that
+    is dropped closes its routers."""
 
     @property
     def workload(self) -> str:

@@ -214,6 +214,16 @@ class AdsDriver:
         if thread is not threading.current_thread():
             thread.join(timeout)
 
+    def abandon(self, last: Callable[[], None]) -> None:
+        """:meth:`close` for a finalizer: takes no lock and waits for nothing.
+
+        :param last: runs on the driver's thread, before it ends. ``SimpleQueue.put`` may be called by a finalizer
+            that interrupts another ``put``.
+        """
+        self._closed = True
+        self._inbox.put(last)
+        self._inbox.put(None)
+
     def _do(self, command: Callable[[], None]) -> None:
         if threading.current_thread() is self._thread:
             if self._closed:

@@ -102,7 +102,7 @@ def test_swapping_routes_under_load_loses_no_call_and_ends_on_the_last_ones(worl
 def test_an_endpoint_that_leaves_gets_no_new_call_and_its_running_call_finishes(
     world: Mesh, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pyrpc_xds.client.LINGER", 0.05)  # so that it is drained while the call runs
+    monkeypatch.setattr("pyrpc_xds.core.LINGER", 0.05)  # so that it is drained while the call runs
     old, new = world.serve("v1"), world.serve("v2")
     world.apply(endpoints=[old])
     call = world.caller()
@@ -114,7 +114,7 @@ def test_an_endpoint_that_leaves_gets_no_new_call_and_its_running_call_finishes(
     world.apply(endpoints=[new])
     eventually(lambda: world.client.dump()["resources"] != [] and _endpoint_ports(world) == {new.port})
     assert {call() for _ in range(20)} == {"v2.0.0"}
-    eventually(lambda: not world.client._retired)
+    eventually(lambda: not world.client._core._retired)
     time.sleep(0.1)
     assert running.is_alive()
     old.hold.set()
@@ -251,8 +251,8 @@ def test_targets_opened_and_closed_again_leave_nothing_in_the_client(protocol: P
                     stub = services.GreeterStub(channel)
                     assert stub.SayHello(messages.HelloRequest(name="x"), timeout=10).id == "v1.0.0"
         eventually(lambda: world.client.dump()["resources"] == [])
-        assert not world.client._clusters
-        assert not world.client._followers
+        assert not world.client._core._clusters
+        assert not world.client._core._followers
 
 
 def test_one_client_serves_both_protocols_at_once() -> None:

@@ -60,6 +60,8 @@ class AioCaller:
         self.service = service
         self.target = target
         self.closed = False
+        # Kept for as long as calls are made: it closes when it is dropped.
+        self.mesh: object = None
         self.middleware = tuple(middleware)
         self._outgoing = outgoing_for(service, router, connector.wire, connector.pool_limits, workload)
         self._router = router

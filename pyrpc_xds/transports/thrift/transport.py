@@ -113,6 +113,7 @@ class ThriftTransport:
             self._workload(workload),
             middleware,
         )
+        caller.mesh = self._mesh
         return ThriftClient(caller, timeout)
 
     def aio_client(
@@ -145,6 +146,7 @@ class ThriftTransport:
             self._workload(workload),
             middleware,
         )
+        caller.mesh = self._mesh
         return AioThriftClient(caller, timeout)
 
     def server(
