@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from ._version import __version__
 from .attachments import attachments, current_attachments, incoming_attachments
-from .bootstrap import Bootstrap
 from .errors import (
     CallError,
     Code,
@@ -25,6 +24,7 @@ from .errors import (
 from .incoming_deadline import detached, time_remaining
 
 if TYPE_CHECKING:
+    from .bootstrap import Bootstrap
     from .client import XdsClient
     from .dubbo import Dubbo
 
@@ -54,8 +54,8 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-# What brings grpcio and the xDS protos (a third of a second): not for programs that only set attachments.
-_LATE = {"Dubbo": "dubbo", "XdsClient": "client"}
+# What brings grpcio and the xDS protos, or reads files: not for programs that only set attachments.
+_LATE = {"Bootstrap": "bootstrap", "Dubbo": "dubbo", "XdsClient": "client"}
 
 
 def __getattr__(name: str) -> Any:

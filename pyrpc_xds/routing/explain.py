@@ -5,19 +5,24 @@ Plain data, made of strings and numbers, so that :func:`dataclasses.asdict` is r
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, cast
 
+from .._matcher import HeaderTest, RouteEntry
 from ..model.route import (
+    ClusterRoute,
     HeaderMatcher,
     PathMatch,
     PathMatcher,
     PresentMatcher,
     RangeMatcher,
+    Route,
     StringMatch,
     StringMatcher,
 )
 
+MILLION = 1_000_000
 Outcome: TypeAlias = Literal["matched", "sometimes", "failed", "not reached"]
 
 
@@ -124,3 +129,58 @@ def words_of_header(header: HeaderMatcher) -> str:
 def words_of_fraction(numerator: int) -> str:
     """What a fraction of a million means, in per cent."""
     return f"takes {numerator / 10_000:g} % of the calls"
+
+
+def explain_routes(
+    routes: Sequence[Route], entries: Sequence[RouteEntry], path: str, headers: Mapping[str, str]
+) -> tuple[tuple[RouteExplanation, ...], int | None]:
+    """What each route makes of a call, by its compiled ``entries``, and the index of the one that decides."""
+    view = {**headers, ":path": path}
+    matched: int | None = None
+    explained = []
+    for index, (route, entry) in enumerate(zip(routes, entries, strict=True)):
+        outcome: Outcome = "not reached"
+        condition = None
+        if matched is None:
+            outcome, condition = _verdict(route, entry, path, view)
+            matched = index if outcome == "matched" else None
+        explained.append(
+            RouteExplanation(
+                index, route.name, outcome, condition, _wants(route), _action(route), _clusters(route)
+            )
+        )
+    return tuple(explained), matched
+
+
+def _verdict(
+    route: Route, entry: RouteEntry, path: str, headers: dict[str, str]
+) -> tuple[Outcome, Condition | None]:
+    if not entry.path.holds(path, headers):
+        return "failed", Condition("path", words_of_path(route.match.path), path)
+    for header, test in zip(route.match.headers, entry.tests, strict=False):  # the fraction comes after
+        if not test.holds(path, headers):
+            got = cast("HeaderTest", test).value(headers)
+            return "failed", Condition(f"header {header.name}", words_of_header(header), got)
+    fraction = route.match.fraction
+    if fraction is None or fraction >= MILLION:
+        return "matched", None
+    return "sometimes" if fraction else "failed", Condition("fraction", words_of_fraction(fraction), None)
+
+
+def _wants(route: Route) -> str:
+    match = route.match
+    words = [f"path {words_of_path(match.path)}"]
+    words += [f"header {header.name} {words_of_header(header)}" for header in match.headers]
+    if match.fraction is not None:
+        words.append(words_of_fraction(match.fraction))
+    return "; ".join(words)
+
+
+def _action(route: Route) -> str:
+    return "cluster" if isinstance(route.action, ClusterRoute) else route.action.kind
+
+
+def _clusters(route: Route) -> tuple[tuple[str, int], ...]:
+    if not isinstance(route.action, ClusterRoute):
+        return ()
+    return tuple((cluster.name, cluster.weight) for cluster in route.action.clusters)

@@ -7,7 +7,7 @@ table is compiled, because a target has one authority.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Generic, NamedTuple, NoReturn, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, NamedTuple, NoReturn, Protocol, TypeVar, cast
 
 from .._matcher import (
     DomainIndex,
@@ -37,22 +37,15 @@ from ..model.route import (
     VirtualHost,
     WeightedCluster,
 )
-from .explain import (
-    Condition,
-    Explanation,
-    Outcome,
-    RouteExplanation,
-    words_of_fraction,
-    words_of_header,
-    words_of_path,
-)
 from .regex import RegexCache
 from .thrift_name import ThriftNameTest
+
+if TYPE_CHECKING:
+    from .explain import Explanation
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
-MILLION = 1_000_000
 IMPLIED = {"content-type": "application/grpc", ":method": "POST", ":scheme": "http"}
 """What a call has where its headers do not say (gRFC A28); ``:authority`` is the table's and ``:path`` the call's.
 
@@ -158,20 +151,9 @@ class RouteTable(Generic[T]):
 
     def explain(self, path: str, headers: Mapping[str, str]) -> Explanation:
         """How a call is decided, by the same compiled tests that decide it. Draws nothing."""
-        view = {**headers, ":path": path}
-        matched: int | None = None
-        routes = []
-        for index, (route, entry) in enumerate(zip(self._routes, self._program.entries, strict=True)):
-            outcome: Outcome = "not reached"
-            condition = None
-            if matched is None:
-                outcome, condition = _verdict(route, entry, path, view)
-                matched = index if outcome == "matched" else None
-            routes.append(
-                RouteExplanation(
-                    index, route.name, outcome, condition, _wants(route), _action(route), _clusters(route)
-                )
-            )
+        from .explain import Explanation, explain_routes  # for people only
+
+        routes, matched = explain_routes(self._routes, self._program.entries, path, headers)
         routable = matched is not None and isinstance(self._routes[matched].action, ClusterRoute)
         return Explanation(
             authority=self.authority,
@@ -180,9 +162,9 @@ class RouteTable(Generic[T]):
             virtual_host=self.virtual_host.name if self.virtual_host else None,
             domain=self.domain,
             why=self._why(),
-            routes=tuple(routes),
+            routes=routes,
             matched=matched,
-            clusters=_clusters(self._routes[matched]) if matched is not None else (),
+            clusters=routes[matched].clusters if matched is not None else (),
             error="" if routable else self._refusal(path, -1 if matched is None else matched),
         )
 
@@ -323,37 +305,3 @@ def _entry(route: Route, bind: Bind[T], compiled: _Tests, rng: Rng) -> RouteEntr
         return RouteEntry(path, tuple(tests), bound[0])
     weights = tuple([cluster.weight for cluster in action.clusters])
     return RouteEntry(path, tuple(tests), None, WeightedPicker(bound, weights, rng))
-
-
-def _verdict(
-    route: Route, entry: RouteEntry, path: str, headers: dict[str, str]
-) -> tuple[Outcome, Condition | None]:
-    if not entry.path.holds(path, headers):
-        return "failed", Condition("path", words_of_path(route.match.path), path)
-    for header, test in zip(route.match.headers, entry.tests, strict=False):  # the fraction comes after
-        if not test.holds(path, headers):
-            got = cast("HeaderTest", test).value(headers)
-            return "failed", Condition(f"header {header.name}", words_of_header(header), got)
-    fraction = route.match.fraction
-    if fraction is None or fraction >= MILLION:
-        return "matched", None
-    return "sometimes" if fraction else "failed", Condition("fraction", words_of_fraction(fraction), None)
-
-
-def _wants(route: Route) -> str:
-    match = route.match
-    words = [f"path {words_of_path(match.path)}"]
-    words += [f"header {header.name} {words_of_header(header)}" for header in match.headers]
-    if match.fraction is not None:
-        words.append(words_of_fraction(match.fraction))
-    return "; ".join(words)
-
-
-def _action(route: Route) -> str:
-    return "cluster" if isinstance(route.action, ClusterRoute) else route.action.kind
-
-
-def _clusters(route: Route) -> tuple[tuple[str, int], ...]:
-    if not isinstance(route.action, ClusterRoute):
-        return ()
-    return tuple((cluster.name, cluster.weight) for cluster in route.action.clusters)

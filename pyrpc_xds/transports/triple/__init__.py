@@ -1,8 +1,10 @@
 """Triple and gRPC over grpcio: channels that are real ``grpc.Channel`` objects, and servers to match."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from ...errors import PortNotBound
 from .aio_channel import AioTripleChannel
-from .aio_server import AioTripleServer
 from .channel import TripleChannel
 from .connection import TripleConnector
 from .errors import (
@@ -13,11 +15,21 @@ from .errors import (
     TripleError,
     TripleUnavailable,
 )
-from .handling import set_response_attachments
 from .metadata import incoming_attachments
 from .response_attachments import response_attachments
-from .server import TripleServer
 from .transport import TripleTransport
+
+if TYPE_CHECKING:
+    from .aio_server import AioTripleServer
+    from .handling import set_response_attachments
+    from .server import TripleServer
+
+# A program that only calls does without what serves.
+_OF_SERVERS = {
+    "AioTripleServer": "aio_server",
+    "TripleServer": "server",
+    "set_response_attachments": "handling",
+}
 
 __all__ = [
     "AioTripleChannel",
@@ -37,3 +49,10 @@ __all__ = [
     "response_attachments",
     "set_response_attachments",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _OF_SERVERS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f".{_OF_SERVERS[name]}", __name__), name)
+    return value

@@ -18,7 +18,8 @@ from .handling import AioCallContext
 from .health import Health
 from .http import HttpOptions
 from .http.ports import AioPorts
-from .server import DEFAULT_GRACE, SIGNALS, bound, check_servicer, server_options
+from .options import DEFAULT_GRACE
+from .server import SIGNALS, bound, check_servicer, server_options
 from .services import Registrar, Services, variant
 
 

@@ -24,8 +24,9 @@ import grpc.aio
 from ...attachments import served
 from ...errors import BusinessError, UsageError
 from ...incoming_deadline import inherit
-from . import response_attachments, status, timeouts
+from . import status, timeouts
 from .metadata import incoming
+from .response_attachments import added
 
 # What grpcio's sync contexts say is left where there is no deadline, in seconds, is far beyond this.
 _NO_DEADLINE = 1e9
@@ -68,7 +69,7 @@ def set_response_attachments(values: Mapping[str, str]) -> None:
     context = _call.get()
     if context is None:
         raise UsageError("set_response_attachments: no call of a triple server is being served here")
-    trailers = response_attachments.added(_trailers(context), values)
+    trailers = added(_trailers(context), values)
     _set.set(trailers)
     context.set_trailing_metadata(trailers)
 

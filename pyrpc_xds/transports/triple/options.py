@@ -1,4 +1,4 @@
-"""Channel options: what this transport sets on the grpc channel of every endpoint."""
+"""Options: what this transport sets on the grpc channel of every endpoint, and how long its servers wait."""
 
 from __future__ import annotations
 
@@ -25,6 +25,9 @@ DEFAULTS: Options = (
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.keepalive_permit_without_calls", 0),
 )
+
+#: Seconds that running calls have when a server stops: Kubernetes' terminationGracePeriodSeconds.
+DEFAULT_GRACE = 30.0
 
 
 def merged(authority: str, options: Iterable[tuple[str, Any]] | None) -> Options:

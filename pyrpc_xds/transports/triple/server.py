@@ -22,10 +22,9 @@ from .handling import CallContext
 from .health import Health
 from .http import HttpOptions
 from .http.ports import SyncPorts
+from .options import DEFAULT_GRACE
 from .services import Registrar, Services, variant
 
-#: Seconds that running calls have when a server stops: Kubernetes' terminationGracePeriodSeconds.
-DEFAULT_GRACE = 30.0
 # A port that is taken is an error here; with SO_REUSEPORT, grpcio's default, two servers would share it
 # unnoticed.
 DEFAULT_OPTIONS = {"grpc.so_reuseport": 0}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
@@ -24,12 +24,15 @@ from ...arguments import (
 from ...errors import ClosedError
 from ..base import Mesh
 from .aio_channel import AioTripleChannel
-from .aio_server import AioTripleServer
 from .channel import TripleChannel
 from .connection import members
-from .server import DEFAULT_GRACE, TripleServer, checked_address
+from .options import DEFAULT_GRACE
 from .services import headers
 from .target import Targets
+
+if TYPE_CHECKING:  # what serves is imported by who serves
+    from .aio_server import AioTripleServer
+    from .server import TripleServer
 
 _BOTH = {
     "options": OPTIONS,
@@ -171,6 +174,8 @@ class TripleTransport:
         """
         require("xds.triple.server", _SERVER, locals())
         self._check_server(address)
+        from .server import TripleServer
+
         return TripleServer(
             address=address,
             labels=labels,
@@ -213,6 +218,8 @@ class TripleTransport:
         """
         require("xds.triple.aio_server", _SERVER, locals())
         self._check_server(address)
+        from .aio_server import AioTripleServer
+
         return AioTripleServer(
             address=address,
             labels=labels,
@@ -232,6 +239,8 @@ class TripleTransport:
 
     def _check_server(self, address: str | None) -> None:
         if address is not None:
+            from .server import checked_address
+
             checked_address(address)
         if self._closed:
             raise ClosedError("the XdsClient is closed")
