@@ -223,8 +223,10 @@ class Dubbo:
                     hint="Call Dubbo.server() once for each set of protocols, with its services",
                 )
         client = self._clients.client(first.registry, in_mesh=False)
-        limits = [pair for name in first.protocols for pair in self.config.protocols[name].options]
+        protocols = [self.config.protocols[name] for name in first.protocols]
+        limits = [pair for protocol in protocols for pair in protocol.options]
         said: dict[str, Any] = {"options": [*limits, *(options.get("options") or ())]}
+        said["address"] = protocols[0].address
         if self.config.grace is not None:
             said["grace"] = self.config.grace
         if self.config.drain is not None:
@@ -235,7 +237,7 @@ class Dubbo:
     def _fill(self, server: Any, services: list[tuple[Service, Any, interfaces.Add]]) -> None:
         for service, implementation, add in services:
             server.add(add, implementation, group=service.group, version=service.version)
-        for name in services[0][0].protocols:
+        for name in services[0][0].protocols[1:]:
             server.add_insecure_port(self.config.protocols[name].address)
 
     # -- underneath -------------------------------------------------------------------------------------------------
