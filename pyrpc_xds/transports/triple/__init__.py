@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import PortNotBound
 from .aio_channel import AioTripleChannel
+from .application import calling_application
 from .channel import TripleChannel
 from .connection import TripleConnector
 from .errors import (
@@ -21,12 +22,16 @@ from .transport import TripleTransport
 
 if TYPE_CHECKING:
     from .aio_server import AioTripleServer
+    from .generic import GenericService
     from .handling import set_response_attachments
+    from .http import HttpOptions
     from .server import TripleServer
 
 # A program that only calls does without what serves.
 _OF_SERVERS = {
     "AioTripleServer": "aio_server",
+    "GenericService": "generic",
+    "HttpOptions": "http",
     "TripleServer": "server",
     "set_response_attachments": "handling",
 }
@@ -35,6 +40,8 @@ __all__ = [
     "AioTripleChannel",
     "AioTripleServer",
     "ChannelClosed",
+    "GenericService",
+    "HttpOptions",
     "PortNotBound",
     "TripleBusinessError",
     "TripleCancelled",
@@ -45,6 +52,7 @@ __all__ = [
     "TripleServer",
     "TripleTransport",
     "TripleUnavailable",
+    "calling_application",
     "incoming_attachments",
     "response_attachments",
     "set_response_attachments",

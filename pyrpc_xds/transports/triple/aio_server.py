@@ -14,6 +14,7 @@ import grpc.aio
 
 from ...errors import ClosedError, UsageError, started_before
 from . import builtin
+from .generic import handlers as generic
 from .handling import AioCallContext
 from .health import Health
 from .http import HttpOptions
@@ -93,6 +94,20 @@ class AioTripleServer(grpc.aio.Server):
             self._selected[0] if group is None else group, self._selected[1] if version is None else version
         )
         add_servicer(servicer, Registrar(self._services, selected))
+
+    def add_generic(
+        self,
+        service: str,
+        methods: Mapping[str, Callable[..., Any]],
+        *,
+        group: str | None = None,
+        version: str | None = None,
+    ) -> None:
+        """As :meth:`.server.TripleServer.add_generic`; coroutine functions are awaited."""
+        selected = variant(
+            self._selected[0] if group is None else group, self._selected[1] if version is None else version
+        )
+        self._services.register(service, generic.of(service, methods, asyncio=True), selected)
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[Any]) -> None:
         """As :meth:`grpc.aio.Server.add_generic_rpc_handlers`; under the server's group and version."""

@@ -18,6 +18,7 @@ import grpc
 from ...errors import ClosedError, PortNotBound, UsageError, started_before
 from ..address import split, why_not_bound
 from . import builtin
+from .generic import handlers as generic
 from .handling import CallContext
 from .health import Health
 from .http import HttpOptions
@@ -179,6 +180,30 @@ class TripleServer(grpc.Server):
             self._selected[0] if group is None else group, self._selected[1] if version is None else version
         )
         add_servicer(servicer, Registrar(self._services, selected))
+
+    def add_generic(
+        self,
+        service: str,
+        methods: Mapping[str, Callable[..., Any]],
+        *,
+        group: str | None = None,
+        version: str | None = None,
+    ) -> None:
+        """Add a service without IDL: functions that are called with plain values (:mod:`.generic`). Before the
+        server is started.
+
+        Callers are Dubbo's clients of such interfaces, :class:`.generic.GenericService`, and JSON over HTTP, with
+        an array of the arguments. A parameter that is a message of protobuf's is annotated with its class.
+
+        :param service: its full name, such as ``org.apache.Greeter``.
+        :param methods: name to function. One function a name: Java's overloads are told by what they are called with.
+        :param group: as for :meth:`add`; ``version`` likewise.
+        :raises UsageError: a method is no function that this server can call.
+        """
+        selected = variant(
+            self._selected[0] if group is None else group, self._selected[1] if version is None else version
+        )
+        self._services.register(service, generic.of(service, methods, asyncio=False), selected)
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[Any]) -> None:
         """As :meth:`grpc.Server.add_generic_rpc_handlers`; under the server's group and version."""

@@ -23,6 +23,7 @@ from ...arguments import (
 )
 from ...errors import ClosedError
 from ..base import Mesh
+from . import application as application_name
 from .aio_channel import AioTripleChannel
 from .channel import TripleChannel
 from .connection import members
@@ -43,6 +44,7 @@ _BOTH = {
 _CHANNEL = {
     "target": TARGET,
     **_BOTH,
+    "application": TEXT,
     "interceptors": all_having(
         "a sequence of grpc's client interceptors",
         "[interceptor]",
@@ -74,6 +76,7 @@ class TripleTransport:
 
     def __init__(self, mesh: Mesh) -> None:
         self._targets = Targets(mesh)
+        self._workload = mesh.workload
         self._channels: weakref.WeakSet[Any] = weakref.WeakSet()
         self._closed = False
         mesh.on_close(self._close)
@@ -87,6 +90,7 @@ class TripleTransport:
         interceptors: Sequence[Any] = (),
         group: str = "",
         version: str = "",
+        application: str | None = None,
     ) -> grpc.Channel:
         """A channel to a target: a :class:`grpc.Channel`, so generated stubs work on it unchanged.
 
@@ -98,11 +102,18 @@ class TripleTransport:
             metadata they add is matched.
         :param group: Dubbo's service group: sent with every call as ``tri-service-group``; a route can match it.
         :param version: Dubbo's service version: sent as ``tri-service-version``, likewise.
+        :param application: the name of this application: sent as ``tri-consumer-appname``, likewise, which
+            :func:`.application.calling_application` shows to handlers; ``None``: what the mesh knows of this process
+            (:attr:`pyrpc_xds.bootstrap.Node.workload`); ``""``: nothing is sent.
         :raises UsageError: an argument is not what is said here; :class:`ClosedError`: the client is closed.
         """
         require("xds.triple.channel", _CHANNEL, locals())
         channel = TripleChannel(
-            self._targets, target, tuple(options or ()), compression, headers(group, version)
+            self._targets,
+            target,
+            tuple(options or ()),
+            compression,
+            self._said_of_every_call(group, version, application),
         )
         self._channels.add(channel)
         return grpc.intercept_channel(channel, *interceptors) if interceptors else channel
@@ -116,6 +127,7 @@ class TripleTransport:
         interceptors: Sequence[Any] = (),
         group: str = "",
         version: str = "",
+        application: str | None = None,
     ) -> AioTripleChannel:
         """As :meth:`channel`, for asyncio: a :class:`grpc.aio.Channel`.
 
@@ -124,7 +136,12 @@ class TripleTransport:
         """
         require("xds.triple.aio_channel", _CHANNEL, locals())
         channel = AioTripleChannel(
-            self._targets, target, tuple(options or ()), compression, interceptors, headers(group, version)
+            self._targets,
+            target,
+            tuple(options or ()),
+            compression,
+            interceptors,
+            self._said_of_every_call(group, version, application),
         )
         self._channels.add(channel)
         return channel
@@ -236,6 +253,11 @@ class TripleTransport:
             health=health,
             reflection=reflection,
         )
+
+    def _said_of_every_call(
+        self, group: str, version: str, name: str | None
+    ) -> tuple[tuple[str, str], ...]:
+        return (*headers(group, version), *application_name.headers(self._workload if name is None else name))
 
     def _check_server(self, address: str | None) -> None:
         if address is not None:

@@ -140,6 +140,8 @@ class FakeRouter:
 class FakeMesh:
     """:param addresses: where every new router leads at once; none: it waits for its configuration."""
 
+    workload = ""
+
     def __init__(self, *addresses: str, default_wait: float = 2.0) -> None:
         self.addresses = addresses
         self.default_wait = default_wait
