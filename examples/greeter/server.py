@@ -2,7 +2,7 @@
 
 python -m examples.greeter.server --version v1 --triple 127.0.0.1:20001 --thrift 127.0.0.1:9091
 
-With --dubbo FILE it is Dubbo's YAML that says what is served and where (Triple only):
+With --dubbo FILE it is Dubbo's YAML that says what is served over Triple, and where:
 
     python -m examples.greeter.server --version v1 --dubbo examples/greeter/conf/server.yaml
 """
@@ -44,13 +44,21 @@ class ThriftGreeter:
         return idl.thrift().User(name=f"Hello {request.name}", id=f"{self.version}.0.0", age=21)
 
 
-def serve_dubbo(path: str, version: str | None) -> None:
-    """Serve what Dubbo's YAML says, until SIGTERM or SIGINT."""
+def serve_dubbo(path: str, version: str | None, thrift_address: str | None) -> None:
+    """Serve what Dubbo's YAML says, and Thrift where there is an address for it, until SIGTERM or SIGINT."""
     with pyrpc_xds.Dubbo.load(path) as dubbo:
         labels = dubbo.xds.bootstrap.node.metadata.get("LABELS", {})
-        server = dubbo.server(triple_servicer(version or labels.get(VERSION_LABEL, "unlabelled")))
-        print(json.dumps({"triple": f"127.0.0.1:{server.port}"}), flush=True)
-        server.serve()
+        version = version or labels.get(VERSION_LABEL, "unlabelled")
+        triple, thrift = dubbo.server(triple_servicer(version)), None
+        bound = {"triple": f"127.0.0.1:{triple.port}"}
+        if thrift_address is not None:
+            greeter = idl.thrift().Greeter
+            thrift = dubbo.xds.thrift.server(greeter, ThriftGreeter(version), thrift_address).start()
+            bound["thrift"] = thrift.address
+        print(json.dumps(bound), flush=True)
+        triple.serve()  # Thrift goes on until Triple has drained and stopped
+        if thrift is not None:
+            thrift.stop(grace=5.0)
 
 
 def main() -> None:
@@ -61,15 +69,17 @@ def main() -> None:
         help=f"what the answers say, and the label {VERSION_LABEL}; default: that label of the pod",
     )
     parser.add_argument("--triple", default="127.0.0.1:0", help="host:port; port 0 takes a free one")
-    parser.add_argument("--thrift", default="127.0.0.1:0", help="host:port; port 0 takes a free one")
+    parser.add_argument("--thrift", help="the same; with --dubbo there is no Thrift without it")
     parser.add_argument(
         "--drain", type=float, default=0.0, help="seconds for which calls are still taken after the signal"
     )
     parser.add_argument("--grace", type=float, default=5.0, help="seconds that running calls have after that")
-    parser.add_argument("--dubbo", metavar="FILE", help="Dubbo's YAML, instead of all that")
+    parser.add_argument(
+        "--dubbo", metavar="FILE", help="Dubbo's YAML, instead of --triple, --drain and --grace"
+    )
     options = parser.parse_args()
     if options.dubbo:
-        serve_dubbo(options.dubbo, options.version)
+        serve_dubbo(options.dubbo, options.version, options.thrift)
         return
 
     xds = pyrpc_xds.XdsClient.from_env(labels={VERSION_LABEL: options.version} if options.version else {})
@@ -82,7 +92,9 @@ def main() -> None:
     services.add_GreeterServicer_to_server(triple_servicer(version), triple)
     triple_port = triple.add_insecure_port(options.triple)
     triple.start()
-    thrift = xds.thrift.server(idl.thrift().Greeter, ThriftGreeter(version), options.thrift, labels=labels)
+    thrift = xds.thrift.server(
+        idl.thrift().Greeter, ThriftGreeter(version), options.thrift or "127.0.0.1:0", labels=labels
+    )
     thrift.start()
 
     # One word a signal: a second signal ends the drain.

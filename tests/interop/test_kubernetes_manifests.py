@@ -153,7 +153,7 @@ def test_service_that_helm_has_not_made_is_left_alone() -> None:
 
 
 def test_client_has_no_service() -> None:
-    assert {kind for kind, _ in by_name(rendered("dubbo-go-client", *CLIENT))} == {"Deployment"}
+    assert {kind for kind, _ in by_name(rendered("dubbo-go-client", *CLIENT))} == {"ConfigMap", "Deployment"}
 
 
 @pytest.mark.parametrize(

@@ -12,20 +12,23 @@ from typing import Any
 _APPS = {"groupVersion": "apps/v1", "version": "v1"}
 
 
-def _resources(group: str, plural: str, kind: str) -> dict[str, Any]:
-    resource = {"name": plural, "singularName": "", "namespaced": True, "kind": kind, "verbs": ["get"]}
-    return {"kind": "APIResourceList", "groupVersion": group, "resources": [resource]}
+def _resources(group: str, **kinds: str) -> dict[str, Any]:
+    resources = [
+        {"name": plural, "singularName": "", "namespaced": True, "kind": kind, "verbs": ["get"]}
+        for plural, kind in kinds.items()
+    ]
+    return {"kind": "APIResourceList", "groupVersion": group, "resources": resources}
 
 
 _ALWAYS: dict[str, dict[str, Any]] = {
     "/version": {"major": "1", "minor": "36", "gitVersion": "v1.36.1"},
     "/api": {"kind": "APIVersions", "versions": ["v1"]},
-    "/api/v1": _resources("v1", "services", "Service"),
+    "/api/v1": _resources("v1", services="Service", configmaps="ConfigMap"),
     "/apis": {
         "kind": "APIGroupList",
         "groups": [{"name": "apps", "versions": [_APPS], "preferredVersion": _APPS}],
     },
-    "/apis/apps/v1": _resources("apps/v1", "deployments", "Deployment"),
+    "/apis/apps/v1": _resources("apps/v1", deployments="Deployment"),
 }
 
 

@@ -1,6 +1,6 @@
-"""istioctl, helm and Kubernetes' own decoder, built from their sources: what a user of the manifests has.
+"""istioctl, helm, Kubernetes' decoder and Docker's parser, built from their sources: what judges manifests and chart.
 
-None of them is given a cluster: istioctl and helm read files only.
+None of them is given a cluster or an engine: they read files only.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ def build() -> Path:
 
     :raises PeerUnavailable: they cannot be built here.
     """
-    go = tool("go", "istioctl, helm and Kubernetes' decoder")
+    go = tool("go", "istioctl and helm")
 
     def compile_in(folder: Path) -> None:
         environment = {"GOFLAGS": "-buildvcs=false -mod=readonly", "GOTOOLCHAIN": "local", "GOWORK": "off"}
-        command = [go, "build", "-ldflags=-s -w", "-o", f"bin{os.sep}", "./decode", "tool"]
+        command = [go, "build", "-ldflags=-s -w", "-o", f"bin{os.sep}", "./decode", "./dockerfile", "tool"]
         run(command, folder, BUILD_SECONDS, environment)
 
     return built("kubernetes", SOURCE, [], compile_in) / "bin"
