@@ -95,7 +95,6 @@ class AdsDriver:
         # Replaced as a whole, read anywhere.
         self._failure: tuple[float, str] | None = None
         self._settled: tuple[Callable[[], None], ...] = ()
-        self._forked: tuple[Callable[[], None], ...] = ()
         self._fresh()
 
     def _fresh(self) -> None:
@@ -161,13 +160,6 @@ class AdsDriver:
         """Have ``callback`` run after each turn: once all news of a response, a timer or a batch of commands
         are delivered. The place to compile a snapshot: once, and never half a response."""
         self._settled = (*self._settled, callback)
-
-    def on_fork(self, callback: Callable[[], None]) -> None:
-        """Have ``callback`` run in a forked child, where the driver has forgotten every subscription.
-
-        It runs in the child's only thread, before ``os.fork`` returns: it must not do I/O nor start threads.
-        """
-        self._forked = (*self._forked, callback)
 
     @property
     def last_error(self) -> str | None:
@@ -402,8 +394,6 @@ class AdsDriver:
         self._thread = None
         self._failure = None
         self._fresh()
-        for callback in self._forked:
-            self._guarded(callback)
 
 
 # Running drivers: closed when the interpreter exits, restarted after a fork.
