@@ -122,8 +122,11 @@ class Core:
             warnings.warn(f"unclosed {who}", ResourceWarning, stacklevel=2)
 
     def _settle(self) -> None:
+        refusal = self.driver.refusal
         for follower in list(self._followers.values()):
             follower.settle()
+            if refusal is not None:
+                follower.refuse(refusal)
 
     def _unfollow(self, follower: Follower, key: tuple[Any, ...]) -> None:
         with self._lock:

@@ -126,6 +126,13 @@ class StreamError(XdsError):
     """The ADS stream could not be opened, or broke."""
 
 
+class NodeRefused(StreamError):
+    """The control plane answers no node that describes itself as this one does (INVALID_ARGUMENT).
+
+    Unlike other stream errors it fails calls that wait for a configuration at once: waiting does not help.
+    """
+
+
 class ResourceError(XdsError):
     """Base of the errors of one resource.
 

@@ -82,6 +82,11 @@ class Follower:
                         f"its configuration could not be compiled: {type(error).__name__}: {error}"
                     )
 
+    def refuse(self, reason: str) -> None:
+        """There will be no configuration as things are: calls that wait for the first one need not."""
+        if self._started and self.router.snapshot is None and not self.router.failure:
+            self.router.fail(reason)
+
     def publish(self, config: MeshSnapshot) -> None:
         """Compile ``config`` and let calls see it. For a target that is not in xDS: any thread."""
         last = self._published

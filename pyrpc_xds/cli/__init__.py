@@ -14,6 +14,11 @@ def main() -> None:
         import rich  # noqa: F401
     except ImportError as error:
         sys.exit(f"pyrpc-xds: {missing_extra('cli', str(error.name), 'the command line')}")
-    from .app import app
+    except KeyboardInterrupt:
+        sys.exit(130)
+    try:
+        from .app import app
 
-    app()
+        app()
+    except KeyboardInterrupt:  # before a command began
+        sys.exit(130)

@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -13,9 +14,14 @@ import click
 from rich.console import Console
 
 from ..errors import PyrpcXdsError
+from ..xds.names import TargetKind, parse_target
 
 console = Console(highlight=False)
 problems = Console(stderr=True, highlight=False)
+
+
+INTERRUPTED = 130
+"""How a command exits that was ended by Ctrl-C: 128 and the number of SIGINT, as shells have it."""
 
 
 class Group(click.Group):
@@ -24,6 +30,8 @@ class Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise SystemExit(INTERRUPTED) from None
         except PyrpcXdsError as error:
             if "--json" in sys.argv:
                 print_json({"error": str(error)})
@@ -53,6 +61,15 @@ timeout_option: Callable[..., Any] = click.option(
 def print_json(value: Mapping[str, Any] | list[Any]) -> None:
     """One JSON document on standard output."""
     click.echo(json.dumps(value, indent=2, default=str))
+
+
+def not_in_the_mesh(target: str) -> str:
+    """What to say of a target without a scheme, which may have been meant for one in the mesh; empty for others."""
+    parsed = parse_target(target)
+    if parsed.kind is not TargetKind.PLAIN:
+        return ""
+    meant = replace(parsed, kind=TargetKind.XDS)
+    return f"{target} is one endpoint, which is not looked up in the mesh: did you mean {meant}?"
 
 
 def headers_of(values: tuple[str, ...]) -> dict[str, str]:

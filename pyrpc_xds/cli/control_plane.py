@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 from rich.logging import RichHandler
 
-from .app import app, console, json_option, print_json, problems
+from .app import INTERRUPTED, app, console, json_option, print_json, problems
 
 
 @app.command("control-plane")
@@ -23,15 +23,21 @@ from .app import app, console, json_option, print_json, problems
 @click.option("--listen", default="127.0.0.1:15010", show_default=True, help="host:port to serve xDS on.")
 @json_option
 def control_plane(config: Path, listen: str, as_json: bool) -> None:
-    """Serve the YAML in a folder as istiod would, until interrupted.
+    """Serve the YAML in a folder as istiod would, until SIGTERM (exits with 0) or Ctrl-C (130).
 
     Point clients at it with ISTIOD_ADDR=127.0.0.1:15010.
     """
     from ..controlplane import ControlPlane
 
     stopping = threading.Event()
+    came: list[int] = []
+
+    def on_signal(number: int, _: object) -> None:
+        came.append(number)
+        stopping.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+        signal.signal(number, on_signal)
     if not as_json:
         show_log()
     with ControlPlane(config, listen) as plane:
@@ -42,6 +48,8 @@ def control_plane(config: Path, listen: str, as_json: bool) -> None:
                 f"serving [bold]{config}[/] as xDS on [bold]{plane.address}[/]; ISTIOD_ADDR={plane.address}"
             )
         stopping.wait()
+    if came[:1] == [signal.SIGINT]:
+        raise SystemExit(INTERRUPTED)
 
 
 def show_log() -> None:

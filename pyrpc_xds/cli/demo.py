@@ -71,12 +71,22 @@ def embedded() -> Iterator[Mesh]:
             yield Mesh(plane.address, document)
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came."""
+
+
 @contextmanager
 def interruptible() -> Iterator[None]:
     """Take SIGTERM like Ctrl-C: the parts are processes of their own, and whoever ends this one means them too."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+    def on_term(number: int, frame: object) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, on_term)
     try:
         yield
+    except Terminated:
+        raise SystemExit(128 + signal.SIGTERM) from None
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -128,5 +138,5 @@ def serve(scenario: Any, mesh: Mesh, listen: str, as_json: bool) -> None:
             console.print(
                 f"open [bold]{url}[/] (change the rules file while it runs; Ctrl-C ends)", soft_wrap=True
             )
-        with suppress(KeyboardInterrupt):
+        with suppress(Terminated):
             threading.Event().wait()

@@ -7,7 +7,7 @@ from rich.markup import escape
 
 from ..client import XdsClient
 from ..errors import CallError
-from .app import app, console, json_option, print_json, timeout_option
+from .app import app, console, json_option, not_in_the_mesh, print_json, problems, timeout_option
 from .offline import NoConnector
 
 STATE_STYLE = {"ACKED": "green", "NACKED": "red", "REQUESTED": "yellow"}
@@ -23,6 +23,9 @@ def dump(targets: tuple[str, ...], timeout: float, as_json: bool) -> None:
     The control plane and the identity come from the environment, as for an application.
     """
     notes = {}
+    for target in targets:
+        if note := not_in_the_mesh(target):
+            problems.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
     with XdsClient.from_env() as client:
         for router in [client.router(target, NoConnector()) for target in targets]:
             try:

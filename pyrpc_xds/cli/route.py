@@ -13,7 +13,7 @@ from ..errors import CallError
 from ..model.snapshot import ClusterConfig, ClusterState
 from ..routing.explain import RouteExplanation
 from ..routing.snapshot import CompiledSnapshot
-from .app import app, console, headers_of, json_option, print_json, timeout_option
+from .app import app, console, headers_of, json_option, not_in_the_mesh, print_json, timeout_option
 from .offline import NoConnector
 
 MARKS = {
@@ -49,6 +49,7 @@ def route(target: str, path: str, headers: tuple[str, ...], timeout: float, as_j
             f"{path!r} does not begin with a slash: /package.Service/Method", param_hint="PATH"
         )
     view = headers_of(headers)
+    notes = [note] if (note := not_in_the_mesh(target)) else []
     with XdsClient.from_env() as client:
         router = client.router(target, NoConnector())
         try:
@@ -58,7 +59,8 @@ def route(target: str, path: str, headers: tuple[str, ...], timeout: float, as_j
                 print_json({"authority": router.authority, "path": path, "error": str(error)})
                 raise SystemExit(1) from None
             raise
-        failed = show_json(snapshot, path, view) if as_json else show(snapshot, path, view)
+        notes += notes_of(snapshot)
+        failed = show_json(snapshot, path, view, notes) if as_json else show(snapshot, path, view, notes)
     raise SystemExit(1 if failed else 0)
 
 
@@ -82,7 +84,7 @@ def notes_of(snapshot: CompiledSnapshot) -> list[str]:
     return notes
 
 
-def show_json(snapshot: CompiledSnapshot, path: str, headers: dict[str, str]) -> bool:
+def show_json(snapshot: CompiledSnapshot, path: str, headers: dict[str, str], notes: list[str]) -> bool:
     """Print the explanation for programs; whether the call would fail."""
     explanation = snapshot.table.explain(path, headers)
     clusters: list[dict[str, Any]] = []
@@ -97,13 +99,13 @@ def show_json(snapshot: CompiledSnapshot, path: str, headers: dict[str, str]) ->
         "listener": listener,
         "clusters": clusters,
         "timeout": timeout,
-        "notes": notes_of(snapshot),
+        "notes": notes,
     }
     print_json(shown)
     return failed
 
 
-def show(snapshot: CompiledSnapshot, path: str, headers: dict[str, str]) -> bool:
+def show(snapshot: CompiledSnapshot, path: str, headers: dict[str, str], notes: list[str]) -> bool:
     """Print the explanation for people; whether the call would fail."""
     explanation = snapshot.table.explain(path, headers)
     console.print(f"[bold]{escape(explanation.authority)}[/] {escape(path)}")
@@ -138,7 +140,7 @@ def show(snapshot: CompiledSnapshot, path: str, headers: dict[str, str]) -> bool
             f"[red]{escape(problem)}[/]" if problem else escape(", ".join(addresses[:SHOWN_ENDPOINTS])) + more
         )
         console.print(f"Cluster [bold]{escape(name)}[/] {weight / total:.0%}: {content}", soft_wrap=True)
-    for note in notes_of(snapshot):
+    for note in notes:
         console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
     return failed
 

@@ -126,9 +126,10 @@ def parse_node(
     generator = metadata.get("GENERATOR")
     if generator != "grpc":
         raise ConfigError(
-            f"metadata GENERATOR is {generator!r}; this control plane answers proxyless nodes only",
+            f"metadata GENERATOR is {generator!r}; this control plane answers proxyless nodes only"
+            f"{'' if generator else ', and has no sidecar mode, unlike istiod'}",
             where=where,
-            hint="Set GENERATOR: grpc in the bootstrap's node metadata.",
+            hint="Unset XDS_MODE, or set it to grpc; a bootstrap's node metadata has GENERATOR: grpc.",
         )
     given = str(metadata.get("INSTANCE_IPS") or parts[1])
     addresses = tuple(address for address in given.split(",") if is_ip(address))

@@ -119,7 +119,8 @@ class Router:
     def _raise(self, timeout: float | None) -> NoReturn:
         note = self._note()
         if self.failure:
-            raise Unavailable(f"{self.authority}: {self.failure}{'; ' + note if note else ''}")
+            said = note if note and self.failure in note else f"{self.failure}{'; ' + note if note else ''}"
+            raise Unavailable(f"{self.authority}: {said}")
         waited = self._ready_timeout if timeout is None else timeout
         reason = note or "the control plane has not answered yet"
         text = f"{self.authority}: no configuration within {waited:.3g} s; {reason}"

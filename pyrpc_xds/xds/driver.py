@@ -24,7 +24,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..bootstrap import Bootstrap, Mode, Server
-from ..errors import ClosedError, StreamError, UsageError
+from ..errors import ClosedError, NodeRefused, StreamError, UsageError
 from .backoff import BackOff
 from .decode.envelope import decode_response, encode_node, encode_request
 from .session import Session
@@ -94,6 +94,7 @@ class AdsDriver:
         self._closed = False
         # Replaced as a whole, read anywhere.
         self._failure: tuple[float, str] | None = None
+        self._refusal: str | None = None
         self._settled: tuple[Callable[[], None], ...] = ()
         self._fresh()
 
@@ -169,6 +170,11 @@ class AdsDriver:
             return None
         age = max(0.0, self._clock() - failure[0])
         return f"{failure[1]} ({age:.0f} s ago, node {self.bootstrap.node.id!r})"
+
+    @property
+    def refusal(self) -> str | None:
+        """Why the control plane answers no node like this one (:class:`NodeRefused`); ``None``: it has not said so."""
+        return self._refusal
 
     @property
     def running(self) -> bool:
@@ -358,7 +364,7 @@ class AdsDriver:
             self._lost(error)
             return
         if self._session.answered:
-            self._failure = None
+            self._failure = self._refusal = None
 
     def _lost(self, error: StreamError) -> None:
         stream = self._stream
@@ -373,6 +379,7 @@ class AdsDriver:
         text = f"control plane {self.server.uri}: {error}"
         delay = self._backoff.delay(answered=answered, lifetime=now - opened_at)
         self._failure = (now, text)
+        self._refusal = text if isinstance(error, NodeRefused) else self._refusal
         _log.log(logging.INFO if answered else logging.WARNING, "%s; next attempt in %.1f s", text, delay)
         self._session.closed(now, StreamError(f"{text} (node {self.bootstrap.node.id!r})"))
         self._reconnect_at = now + delay
@@ -392,7 +399,7 @@ class AdsDriver:
         _abandoned.append((self._stream, self._thread, self._session, self._inbox))
         self._lock = threading.Lock()
         self._thread = None
-        self._failure = None
+        self._failure = self._refusal = None
         self._fresh()
 
 

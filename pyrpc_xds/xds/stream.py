@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 
 from ..bootstrap import ChannelCredentials, Server
-from ..errors import ConfigError, StreamError
+from ..errors import ConfigError, NodeRefused, StreamError
 from .decode.envelope import ADS_METHOD
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
@@ -87,7 +87,7 @@ class AdsStream:
                 if self._ended:
                     return
         except grpc.RpcError as failure:
-            error = StreamError(_explain(failure))
+            error = _error_of(failure)
         except Exception as failure:  # grpc closing under us
             error = StreamError(f"{type(failure).__name__}: {failure}")
         self._inbox.put((self, None, error))
@@ -128,11 +128,11 @@ def _tls(credentials: ChannelCredentials) -> grpc.ChannelCredentials:
     return grpc.ssl_channel_credentials(*contents)
 
 
-def _explain(failure: grpc.RpcError) -> str:
-    """A failed stream in words."""
+def _error_of(failure: grpc.RpcError) -> StreamError:
+    """A failed stream, in words."""
     code = getattr(failure, "code", lambda: None)()
     details = getattr(failure, "details", lambda: None)() or str(failure)
     text = f"ADS stream failed with {getattr(code, 'name', code)}: {details}"
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in details:
         text += " (raise max_message_bytes)"
-    return text
+    return NodeRefused(text) if code is grpc.StatusCode.INVALID_ARGUMENT else StreamError(text)

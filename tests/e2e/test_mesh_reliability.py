@@ -14,6 +14,8 @@ import pytest
 
 import pyrpc_xds
 from examples.greeter import idl, scenario
+from pyrpc_xds.cli.offline import NoConnector
+from pyrpc_xds.controlplane import ControlPlane
 from pyrpc_xds.errors import DeadlineExceeded, Unavailable
 from tests.e2e.mesh import PROTOCOLS, TARGET, Load, Mesh, Protocol, environment, eventually, mesh, to
 
@@ -264,3 +266,12 @@ def test_one_client_serves_both_protocols_at_once() -> None:
             over_triple = triple.caller("xds:///triple-greeter.default.svc.cluster.local:9090", client=both)
             over_thrift = thrift.caller(client=both)
             assert [over_triple(), over_thrift()] == ["v1.0.0", "v2.0.0"]
+
+
+def test_a_control_plane_that_refuses_the_node_fails_calls_at_once_and_says_what_to_change() -> None:
+    with ControlPlane(address="127.0.0.1:0") as plane:
+        variables = {**environment(plane.address), "XDS_MODE": "sidecar"}
+        with pyrpc_xds.XdsClient.from_env(variables, ready_timeout=60.0) as client:
+            router = client.router(TARGET, NoConnector())
+            with pytest.raises(pyrpc_xds.Unavailable, match=r"no sidecar mode.*Unset XDS_MODE"):
+                router.wait(None)
