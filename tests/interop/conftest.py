@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.interop.peers import image
+from tests.interop.peers.built import PeerUnavailable
 
 HERE = Path(__file__).parent
 BUILD_SECONDS = 1500
@@ -15,3 +20,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(BUILD_SECONDS))
+
+
+@pytest.fixture(scope="session")
+def image_app() -> Iterator[Path]:
+    """What is /app in the greeter's image, built by the steps of its Dockerfile (:mod:`.peers.image`)."""
+    with tempfile.TemporaryDirectory(prefix="pyrpc-xds-image-") as folder:
+        Path(folder).chmod(0o755)  # whoever runs the image is somebody else
+        try:
+            yield image.build(Path(folder))
+        except PeerUnavailable as reason:
+            pytest.skip(str(reason))
