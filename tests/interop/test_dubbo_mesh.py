@@ -1,4 +1,7 @@
-"""The tutorial with a mixed fleet behind one VirtualService: Dubbo's own server is v1, ours is v2."""
+"""The tutorial with a mixed fleet behind one VirtualService: Dubbo's own server is v1, ours is v2.
+
+"by YAML": nothing but Dubbo's YAML configures the three programs.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,11 @@ CALLS = 400
 
 
 @pytest.mark.parametrize("control_plane", ["embedded", "istiod"])
-@pytest.mark.parametrize("peer", ["dubbo-go", "dubbo-java"])
+@pytest.mark.parametrize("peer", ["dubbo-go", "dubbo-java", "dubbo-go by YAML"])
 def test_mixed_fleet_shows_the_tutorials_distributions(
-    peer: Literal["dubbo-go", "dubbo-java"], control_plane: Literal["embedded", "istiod"]
+    peer: Literal["dubbo-go", "dubbo-java", "dubbo-go by YAML"], control_plane: Literal["embedded", "istiod"]
 ) -> None:
-    built = dubbo_go.skip_reason() if peer == "dubbo-go" else dubbo_java.skip_reason()
+    built = dubbo_java.skip_reason() if peer == "dubbo-java" else dubbo_go.skip_reason()
     reason = netns.skip_reason() or built or (istiod.skip_reason() if control_plane == "istiod" else None)
     if reason:
         pytest.skip(reason)

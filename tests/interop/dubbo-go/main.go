@@ -1,6 +1,6 @@
 // A dubbo-go greeter, server or client, as a peer of the interoperability tests.
 //
-//	dubbo-go-peer server -version v1.0.0 [-variant GROUP/VERSION ...]
+//	dubbo-go-peer server -version v1.0.0 [-variant GROUP/VERSION ... | -yaml FILE -port PORT]
 //	dubbo-go-peer client
 //
 // Both end when their standard input closes. What they have to say goes to standard output as JSON, one

@@ -14,11 +14,13 @@ import (
 	"time"
 
 	"dubbo.apache.org/dubbo-go/v3/common/constant"
+	"dubbo.apache.org/dubbo-go/v3/config"
 	"dubbo.apache.org/dubbo-go/v3/protocol"
 	"dubbo.apache.org/dubbo-go/v3/protocol/triple/triple_protocol"
 	"dubbo.apache.org/dubbo-go/v3/server"
 
 	"pyrpc-xds/tests/interop/dubbo-go/greeter"
+	"pyrpc-xds/tests/interop/dubbo-go/plain"
 )
 
 const startSeconds = 20
@@ -32,9 +34,33 @@ func serve(arguments []string, results *json.Encoder) error {
 		variants = append(variants, text)
 		return nil
 	})
+	file := flags.String("yaml", "", "dubbo-go's own configuration of it; with -port")
+	port := flags.Int("port", 0, "the port that the file says")
 	if err := flags.Parse(arguments); err != nil {
 		return err
 	}
+	if *file != "" {
+		return serveConfigured(*file, *port, *version, results)
+	}
+	return serveInCode(*version, variants, results)
+}
+
+// GreeterServerImpl has the name of the tutorial's provider.services.GreeterServerImpl, by which dubbo-go finds it.
+type GreeterServerImpl struct{ Greeter }
+
+// XXX_InterfaceName is what the file's `interface: ""` is read from.
+func (*GreeterServerImpl) XXX_InterfaceName() string { return greeter.Name }
+
+// serveConfigured serves what a file of Dubbo's YAML says.
+func serveConfigured(file string, port int, version string, results *json.Encoder) error {
+	config.SetProviderServiceWithInfo(&GreeterServerImpl{Greeter{version}}, greeter.ServiceInfo())
+	if err := config.Load(config.WithPath(file)); err != nil {
+		return err
+	}
+	return untilTold(fmt.Sprintf("127.0.0.1:%d", port), nil, results)
+}
+
+func serveInCode(version string, variants []string, results *json.Encoder) error {
 	port, err := freePort()
 	if err != nil {
 		return err
@@ -45,12 +71,15 @@ func serve(arguments []string, results *json.Encoder) error {
 	if err != nil {
 		return err
 	}
-	if err := served.Register(&Greeter{*version}, greeter.ServiceInfo()); err != nil {
+	if err := served.Register(&Greeter{version}, greeter.ServiceInfo()); err != nil {
+		return err
+	}
+	if err := served.Register(&plain.Service{}, plain.ServiceInfo()); err != nil {
 		return err
 	}
 	for _, variant := range variants {
 		group, service, _ := strings.Cut(variant, "/")
-		handler := &Greeter{*version + " " + variant}
+		handler := &Greeter{version + " " + variant}
 		options := []server.ServiceOption{server.WithGroup(group), server.WithVersion(service)}
 		if err := served.Register(handler, greeter.ServiceInfo(), options...); err != nil {
 			return err
@@ -58,14 +87,18 @@ func serve(arguments []string, results *json.Encoder) error {
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- served.Serve() }()
-	address := fmt.Sprintf("127.0.0.1:%d", port)
+	return untilTold(fmt.Sprintf("127.0.0.1:%d", port), failed, results)
+}
+
+// untilTold says where the server is, once it answers, and returns when standard input has ended.
+func untilTold(address string, failed <-chan error, results *json.Encoder) error {
 	if err := answers(address, failed); err != nil {
 		return err
 	}
 	if err := results.Encode(map[string]string{"address": address}); err != nil {
 		return err
 	}
-	_, err = io.Copy(io.Discard, os.Stdin)
+	_, err := io.Copy(io.Discard, os.Stdin)
 	return err
 }
 

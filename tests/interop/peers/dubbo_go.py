@@ -66,3 +66,11 @@ def server(version: str, variants: tuple[str, ...] = ()) -> PeerProcess:
 def client() -> PeerProcess:
     """A running client; answers :class:`.calls.Call` with :class:`.calls.Outcome`."""
     return PeerProcess([str(build()), "client"])
+
+
+def configured_server(version: str, yaml: Path, port: int) -> PeerProcess:
+    """As :func:`server`, configured by a file of Dubbo's YAML.
+
+    :param port: the one that the file says.
+    """
+    return PeerProcess([str(build()), "server", "-version", version, "-yaml", str(yaml), "-port", str(port)])
