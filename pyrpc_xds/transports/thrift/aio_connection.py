@@ -12,6 +12,7 @@ from .address import split
 from .aio_mux import LoopMuxPool
 from .connection import NotSent
 from .errors import ThriftProtocolError
+from .foreign import hint
 from .frames import inbox_for
 from .header import Header
 from .limits import Limits, PoolLimits
@@ -65,7 +66,8 @@ class AioConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.fresh = False
-        self._finish(exc if isinstance(exc, OSError) else EOFError("the server closed the connection"))
+        ended = EOFError(f"the server closed the connection{hint(self.inbox.head)}")
+        self._finish(exc if isinstance(exc, OSError) else ended)
 
     def pause_writing(self) -> None:
         self._paused = True

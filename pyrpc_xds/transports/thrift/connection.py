@@ -15,6 +15,7 @@ from time import monotonic
 from typing import Any
 
 from .address import resolve
+from .foreign import hint
 from .frames import inbox_for
 from .header import Header
 from .limits import Limits
@@ -101,7 +102,7 @@ class Connection:
         while True:
             data = self.receive(deadline)
             if not data:
-                raise EOFError("the server closed the connection")
+                raise EOFError(f"the server closed the connection{hint(inbox.head)}")
             message = inbox.take(data, schemas)
             if message is not None:
                 # Whatever follows the answer was not asked for: the next bytes would not be the next answer.

@@ -14,6 +14,7 @@ from thriftpy2.thrift import TException
 from thriftpy2.transport import TTransportException
 
 from ...errors import DeadlineExceeded, PyrpcXdsError, RemoteProtocolError, Unavailable
+from .foreign import hint
 
 
 class ThriftUnavailable(Unavailable, TTransportException):  # type: ignore[misc]
@@ -107,12 +108,14 @@ _TYPES = {
 }
 
 
-def refused(kind: str, offset: int) -> ThriftProtocolError:
+def refused(kind: str, offset: int, head: bytes = b"") -> ThriftProtocolError:
     """The error for bytes that the scan refused.
 
     :param kind: what the scan said.
     :param offset: bytes from the start of the message.
+    :param head: its first bytes.
     """
     return ThriftProtocolError(
-        f"{kind} at byte {offset} of the message", _TYPES.get(kind, TProtocolException.INVALID_DATA)
+        f"{kind} at byte {offset} of the message{hint(head)}",
+        _TYPES.get(kind, TProtocolException.INVALID_DATA),
     )

@@ -10,6 +10,7 @@ from ..._scan import ScanError
 from . import theader, ttheader
 from .codec import Codec, codec_for
 from .errors import ThriftProtocolError, refused
+from .foreign import HEAD, hint
 from .header import BINARY_ID, COMPACT_ID, Header
 from .inbox import Inbox
 from .limits import Limits
@@ -32,6 +33,11 @@ class Frames:
         """Whether bytes of a frame are held."""
         return bool(self._piece or self._buffer)
 
+    @property
+    def head(self) -> bytes:
+        """The first bytes of what is held."""
+        return bytes((self._buffer or self._piece)[:HEAD])
+
     def feed(self, data: bytes) -> None:
         """Take bytes from the peer."""
         if self._piece:
@@ -53,7 +59,8 @@ class Frames:
             return None
         size = int.from_bytes(buffer[:4], "big")
         if not 12 <= size <= self._limit:
-            raise ThriftProtocolError(f"a frame of {size} bytes is announced; the limit is {self._limit}")
+            text = f"a frame of {size} bytes is announced; the limit is {self._limit}"
+            raise ThriftProtocolError(text + hint(self.head))
         if have < size + 4:
             return None
         if self._piece:
@@ -129,6 +136,11 @@ class HeaderInbox:
     def pending(self) -> bool:
         """See :attr:`.inbox.Inbox.pending`."""
         return self._frames.pending
+
+    @property
+    def head(self) -> bytes:
+        """See :attr:`.inbox.Inbox.head`."""
+        return self._frames.head
 
     def take(self, data: bytes, schemas: Mapping[bytes, Any] | None) -> tuple[bytes, int] | None:
         """See :meth:`.inbox.Inbox.take`."""

@@ -8,6 +8,7 @@ from typing import Any
 from ..._scan import ScanError
 from .codec import Codec
 from .errors import ThriftProtocolError, refused
+from .foreign import HEAD, hint
 from .limits import Limits
 
 
@@ -37,6 +38,12 @@ class Inbox:
         """Whether bytes of a message are held: its beginning, or what came after the one returned."""
         return bool(self._buffer or self._chunks or self._piece)
 
+    @property
+    def head(self) -> bytes:
+        """The first bytes of what is held."""
+        held = self._chunks[0] if self._chunks else self._buffer or self._piece
+        return bytes(held[:HEAD])
+
     def take(self, data: bytes, schemas: Mapping[bytes, Any] | None) -> tuple[bytes, int] | None:
         """:meth:`feed` and :meth:`next` at once; quick where ``data`` is one whole message and nothing is held."""
         if not (self._buffer or self._chunks or self._piece):
@@ -52,7 +59,7 @@ class Inbox:
                     self._chunks.append(data)
                     return None
             except ScanError as error:
-                raise refused(error.kind, error.offset) from None
+                raise refused(error.kind, error.offset, data) from None
         self.feed(data)
         return self.next(schemas)
 
@@ -88,7 +95,10 @@ class Inbox:
         size = int.from_bytes(buffer[:4], "big")
         if not 0 < size <= self._limit:
             what = f"{size} bytes" if size < 2**31 else "negative size"
-            raise ThriftProtocolError(f"a frame of {what} is announced; the limit is {self._limit}")
+            limit = self._limit
+            raise ThriftProtocolError(
+                f"a frame of {what} is announced; the limit is {limit}{hint(self.head)}"
+            )
         if have < size + 4:
             return None
         if self._piece and have == size + 4:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from .codec import Codec
+from .errors import ThriftProtocolError
+from .foreign import hint
 from .frames import HeaderInbox, inbox_for
 from .header import Header
 from .inbox import Inbox
@@ -69,7 +71,10 @@ class Intake:
         inbox = self._inbox
         if inbox is None:
             self._head += data
-            wire = detect(self._head, self._limits)
+            try:
+                wire = detect(self._head, self._limits)
+            except ThriftProtocolError as error:
+                raise ThriftProtocolError(error.details_text + hint(self._head), error.type) from None
             if wire is None:
                 return None
             inbox = self._begin(wire)

@@ -172,6 +172,13 @@ class ChannelClosed(ClosedError):
     """A call on a closed channel (a :class:`ValueError`, as grpcio raises)."""
 
 
+# How grpcio describes a connection that was accepted and then came to nothing.
+_NOT_HTTP2 = ("Socket closed", "SETTINGS frame")
+_OTHER_PROTOCOL = (
+    "; something listens there that does not speak plaintext HTTP/2: is it a Thrift port, or one with TLS?"
+)
+
+
 def translated(error: CallError, target: str, path: str, until: float | None = None) -> TripleError:
     """The error of the core as this transport raises it, with the target and the path in its text.
 
@@ -181,4 +188,6 @@ def translated(error: CallError, target: str, path: str, until: float | None = N
         return error
     if isinstance(error, DeadlineExceeded):
         return TripleDeadlineExceeded(f"{target} {path}: {error}{whose(until)}")
-    return TripleUnavailable(f"{target} {path}: {error}")
+    text = str(error)
+    hint = _OTHER_PROTOCOL if any(sign in text for sign in _NOT_HTTP2) else ""
+    return TripleUnavailable(f"{target} {path}: {text}{hint}")
