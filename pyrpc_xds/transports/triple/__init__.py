@@ -4,7 +4,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ...errors import PortNotBound
-from .aio_channel import AioTripleChannel
 from .application import calling_application
 from .channel import TripleChannel
 from .connection import TripleConnector
@@ -21,14 +20,16 @@ from .response_attachments import response_attachments
 from .transport import TripleTransport
 
 if TYPE_CHECKING:
+    from .aio_channel import AioTripleChannel
     from .aio_server import AioTripleServer
     from .generic import GenericService
     from .handling import set_response_attachments
     from .http import HttpOptions
     from .server import TripleServer
 
-# A program that only calls does without what serves.
-_OF_SERVERS = {
+# What only some programs need: asyncio, and what serves.
+_LATE = {
+    "AioTripleChannel": "aio_channel",
     "AioTripleServer": "aio_server",
     "GenericService": "generic",
     "HttpOptions": "http",
@@ -60,7 +61,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _OF_SERVERS:
+    if name not in _LATE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f".{_OF_SERVERS[name]}", __name__), name)
+    value = globals()[name] = getattr(import_module(f".{_LATE[name]}", __name__), name)
     return value

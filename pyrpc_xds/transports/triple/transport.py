@@ -24,14 +24,14 @@ from ...arguments import (
 from ...errors import ClosedError
 from ..base import Mesh
 from . import application as application_name
-from .aio_channel import AioTripleChannel
 from .channel import TripleChannel
 from .connection import members
 from .options import DEFAULT_GRACE
 from .services import headers
 from .target import Targets
 
-if TYPE_CHECKING:  # what serves is imported by who serves
+if TYPE_CHECKING:  # imported by who serves, and by who uses asyncio
+    from .aio_channel import AioTripleChannel
     from .aio_server import AioTripleServer
     from .server import TripleServer
 
@@ -135,6 +135,8 @@ class TripleTransport:
         :raises UsageError: an argument is not what is said here; :class:`ClosedError`: the client is closed.
         """
         require("xds.triple.aio_channel", _CHANNEL, locals())
+        from .aio_channel import AioTripleChannel
+
         channel = AioTripleChannel(
             self._targets,
             target,
@@ -270,7 +272,7 @@ class TripleTransport:
     def _close(self) -> None:
         self._closed = True
         for channel in members(self._channels):
-            if isinstance(channel, AioTripleChannel):
-                channel.close_soon()
-            else:
+            if isinstance(channel, TripleChannel):
                 channel.close()
+            else:
+                channel.close_soon()
