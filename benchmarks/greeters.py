@@ -79,6 +79,18 @@ def serve_triple(version: str) -> None:
         def SayHello(self, request: Any, context: Any) -> Any:
             return protos.User(name="Hello " + request.name, id=version, age=21)
 
+        def SayHelloServerStream(self, request: Any, context: Any) -> Iterator[Any]:
+            user = protos.User(name="Hello", id=version, age=21)
+            for _ in range(int(request.name)):  # the name says how many
+                yield user
+
+        def SayHelloClientStream(self, requests: Iterator[Any], context: Any) -> Any:
+            return protos.User(name="Hello", id=version, age=sum(1 for _ in requests))
+
+        def SayHelloStream(self, requests: Iterator[Any], context: Any) -> Iterator[Any]:
+            for request in requests:
+                yield protos.User(name="Hello " + request.name, id=version, age=21)
+
     server = grpc.server(ThreadPoolExecutor(THREADS), options=[("grpc.so_reuseport", 0)])
     services.add_GreeterServicer_to_server(Greeter(), server)
     port = server.add_insecure_port("127.0.0.1:0")

@@ -53,7 +53,8 @@ class AioRival(Rival):
         self.p99.append(percentile(times, 99) / 1000)
 
 
-def _client() -> Any:
+def client() -> Any:
+    """A client that never asks a control plane."""
     import pyrpc_xds
 
     # The bootstrap is needed for a client to be made; a direct target never asks the control plane.
@@ -76,7 +77,7 @@ def bare(port: int) -> Rival:
 
 def ours(port: int) -> Rival:
     """This package, blocking."""
-    xds = _client()
+    xds = client()
     return Rival("pyrpc-xds", _say(xds.triple.channel(f"direct:///127.0.0.1:{port}")), xds.close)
 
 
@@ -101,7 +102,7 @@ def bare_aio(port: int) -> Rival:
 def ours_aio(port: int) -> Rival:
     """This package, asyncio."""
     loop = asyncio.new_event_loop()
-    xds = _client()
+    xds = client()
     channel = xds.triple.aio_channel(f"direct:///127.0.0.1:{port}")
 
     def close() -> None:
@@ -121,7 +122,7 @@ ADAPTERS: Mapping[str, tuple[Callable[[int], Rival], ...]] = {
 
 def begin(port: int) -> dict[str, float]:
     """Microseconds that a call takes before grpcio has it, without metadata and with one pair."""
-    xds = _client()
+    xds = client()
     channel = xds.triple.channel(f"direct:///127.0.0.1:{port}")
     call = _say(channel)
     call()
