@@ -7,14 +7,14 @@ what gets lost on the way, or leads nowhere, is a finding.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..controlplane.documents import Documents, config_files, read_files
 from ..controlplane.names import NodeView
 from ..controlplane.registry import Mesh, MeshService, Scope
-from ..controlplane.resources import Destination, HttpRoute, VirtualService
+from ..controlplane.resources import Destination, HttpMatch, HttpRoute, MatchKind, VirtualService
 from ..errors import ResourceInvalid
 from ..model.route import RouteConfiguration
 from ..routing.snapshot import cluster_names
@@ -77,6 +77,7 @@ def check_folder(path: Path) -> Report:
     :raises ConfigError: there is no such folder, or the control-plane extra is missing.
     """
     from .references import check_references, is_dubbos
+    from .workloads import check_services, workloads
 
     files = config_files(path)
     dubbos = [file for file in files if is_dubbos(file)]
@@ -86,6 +87,7 @@ def check_folder(path: Path) -> Report:
     ]
     findings += [_note(text) for text in documents.notes]
     mesh = Mesh(documents.resources)
+    findings += check_services(documents, workloads(file for file in files if file not in dubbos))
     findings += _rules(documents, mesh)
     references, found = check_references(dubbos, mesh)
     findings += found
@@ -150,12 +152,35 @@ def _http_route(
         yield Finding(
             "note", where, f"{place}.retries: not applied by this version (a refused connection is retried)"
         )
-    if index + 1 < len(rule.http) and not http.match:
+    if index + 1 < len(rule.http) and any(map(_matches_all, http.match or (HttpMatch(),))):
+        later = len(rule.http) - index - 1
         yield Finding(
             "warning",
             where,
-            f"{place} matches every call: the {len(rule.http) - index - 1} after it never do",
+            f"{place} matches every call: the {later} after it never do; put it last, or give it a condition",
         )
+    total = sum(weighted.weight for weighted in http.route)
+    if len(http.route) > 1 and total != 100:
+        shares = ", ".join(
+            f"{_destination_name(each.destination)} {each.weight / total:.0%}" for each in http.route
+        )
+        yield Finding(
+            "warning",
+            where,
+            f"{place}: the weights sum up to {total}, not to 100; they count as shares: {shares}",
+        )
+
+
+def _matches_all(match: HttpMatch) -> bool:
+    """Whether every call meets it: it has no condition, or none but a path that begins with a slash."""
+    any_path = match.uri is None or (match.uri.kind is MatchKind.PREFIX and match.uri.value in ("", "/"))
+    return (
+        any_path and replace(match, name="", stat_prefix="", uri=None, ignore_uri_case=False) == HttpMatch()
+    )
+
+
+def _destination_name(destination: Destination) -> str:
+    return f"{destination.host} {destination.subset}".rstrip()
 
 
 def _destination(

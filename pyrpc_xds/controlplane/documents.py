@@ -1,6 +1,6 @@
 """YAML text and folders of it, as validated objects.
 
-Every error names the file, the document (counted from 1), the object and the field. A document that is bad
+Every error names the file, the line that the document begins on, the object and the field. A document that is bad
 does not make the others bad: they are returned together with the errors.
 """
 
@@ -22,6 +22,8 @@ from .resources import Resource
 from .service_entries import read_service_entry, read_workload_entry
 from .virtual_services import read_virtual_service
 
+# Between the name of a file and the line that a document begins on, in the text of where an object stands.
+LINE = ", line "
 MAX_FILE_BYTES = 64 * 1024 * 1024
 _SUFFIXES = (".yaml", ".yml")
 _CLUSTER_SCOPED = {"Node"}
@@ -85,26 +87,20 @@ class _Collector:
 
     def add_text(self, text: str, source: str) -> None:
         """Take in all documents of ``text``."""
-        index = 0
-        for document in self._parse(text, source):
-            index += 1
+        for line, document in self._parse(text, source):
             if document is None:
                 continue
-            where = f"{source}, document {index}" if source else f"document {index}"
+            where = f"{source}{LINE}{line}" if source else f"line {line}"
             try:
                 self._add(document, where, source)
             except ConfigError as error:
                 self.errors.append(error)
                 self.broken.add(source)
 
-    def _parse(self, text: str, source: str) -> Iterator[Any]:
+    def _parse(self, text: str, source: str) -> Iterator[tuple[int, Any]]:
+        yaml = import_yaml()
         try:
-            import yaml
-        except ImportError:
-            raise missing_extra("control-plane", "yaml", "the control plane") from None
-        loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        try:
-            yield from yaml.load_all(text, Loader=loader)
+            yield from read_yaml(text, strict=True)
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             line = f", line {mark.line + 1}" if mark is not None else ""
@@ -183,6 +179,33 @@ class _Collector:
         )
 
 
+def read_yaml(text: str, *, strict: bool = False) -> Iterator[tuple[int, Any]]:
+    """Each document of ``text``, with the line (from 1) that it begins on.
+
+    :param strict: raise yaml's error where the text is not YAML; otherwise end there.
+    """
+    yaml = import_yaml()
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
+    try:
+        while loader.check_node():
+            node = loader.get_node()
+            yield node.start_mark.line + 1, loader.construct_document(node)
+    except yaml.YAMLError:
+        if strict:
+            raise
+    finally:
+        loader.dispose()
+
+
+def import_yaml() -> Any:
+    """:raises ConfigError: the extra that brings it is missing."""
+    try:
+        import yaml
+    except ImportError:
+        raise missing_extra("control-plane", "yaml", "the control plane") from None
+    return yaml
+
+
 def read_text(text: str, source: str = "", *, domain: str = CLUSTER_DOMAIN) -> Documents:
     """The objects of a YAML text of any number of documents. Bad documents are in ``errors``.
 
@@ -251,5 +274,5 @@ def keep_last_good(new: Documents, old: Documents) -> Documents:
 
 
 def _source(resource: Resource) -> str:
-    source, found, _ = resource.meta.where.rpartition(", document ")
+    source, found, _ = resource.meta.where.rpartition(LINE)
     return source if found else ""

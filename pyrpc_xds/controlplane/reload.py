@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ..errors import ConfigError, missing_extra
@@ -73,11 +73,23 @@ class FolderWatch:
             self._thread = None
 
     def _run(self, before: str) -> None:
+        while not self._stop.is_set():
+            try:
+                for _ in self._events():
+                    if self._stop.is_set():
+                        return
+                    before = self._look(before)
+            except OSError:  # it went away just as it was to be watched
+                before = self._look(before)
+                self._stop.wait(POLL_MILLISECONDS / 1000)
+
+    def _events(self) -> Iterable[object]:
+        """One each time that something may have changed."""
         from watchfiles import watch
 
         # The folder itself may be a link that is swapped, or be replaced: its parent tells of that.
         watched = {self._path.parent, self._path} if self._path.is_dir() else {self._path.parent}
-        events = watch(
+        return watch(
             *watched,
             watch_filter=None,
             debounce=DEBOUNCE_MILLISECONDS,
@@ -88,13 +100,13 @@ class FolderWatch:
             recursive=False,
             raise_interrupt=False,
         )
-        for _ in events:
-            if self._stop.is_set():
-                return
-            now = fingerprint(self._path)
-            if now != before:
-                before = now
-                try:
-                    self._changed()
-                except Exception:
-                    logger.exception("the configuration in %s could not be taken over", self._path)
+
+    def _look(self, before: str) -> str:
+        """Call back if the folder has changed since ``before``; what it is now."""
+        now = fingerprint(self._path)
+        if now != before:
+            try:
+                self._changed()
+            except Exception:
+                logger.exception("the configuration in %s could not be taken over", self._path)
+        return now

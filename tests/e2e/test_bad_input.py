@@ -256,4 +256,4 @@ def test_the_text_that_check_refuses_is_refused_by_the_control_plane_too() -> No
     )
     (error,) = documents.errors
     assert "99999" in str(error)
-    assert "x.yaml, document 1 (Service default/x)" in str(error)
+    assert "x.yaml, line 1 (Service default/x)" in str(error)

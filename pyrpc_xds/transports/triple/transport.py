@@ -256,9 +256,7 @@ class TripleTransport:
             reflection=reflection,
         )
 
-    def _said_of_every_call(
-        self, group: str, version: str, name: str | None
-    ) -> tuple[tuple[str, str], ...]:
+    def _said_of_every_call(self, group: str, version: str, name: str | None) -> tuple[tuple[str, str], ...]:
         return (*headers(group, version), *application_name.headers(self._workload if name is None else name))
 
     def _check_server(self, address: str | None) -> None:

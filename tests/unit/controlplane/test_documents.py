@@ -36,12 +36,12 @@ def service_entry(spec: str) -> str:
 ROUTE = "route: [{destination: {host: s}}]"
 BAD = {
     "not YAML": ("a: [", "a.yaml, line 7: this is not YAML"),
-    "not a mapping": ("- 1", "a.yaml, document 2: the document is a list"),
-    "no kind": ("apiVersion: v1\nmetadata: {name: x}", "a.yaml, document 2: kind is missing"),
-    "no name": ("apiVersion: v1\nkind: Service", "document 2: metadata.name is missing"),
+    "not a mapping": ("- 1", "a.yaml, line 6: the document is a list"),
+    "no kind": ("apiVersion: v1\nmetadata: {name: x}", "a.yaml, line 6: kind is missing"),
+    "no name": ("apiVersion: v1\nkind: Service", "line 6: metadata.name is missing"),
     "port is text": (
         "apiVersion: v1\nkind: Service\nmetadata: {name: x}\nspec: {ports: [{name: a, port: many}]}",
-        "document 2 (Service default/x): spec.ports[0].port is 'many', not a whole number",
+        "line 6 (Service default/x): spec.ports[0].port is 'many', not a whole number",
     ),
     "port out of range": (
         "apiVersion: v1\nkind: Service\nmetadata: {name: x}\nspec: {ports: [{port: 70000}]}",
@@ -181,8 +181,8 @@ def test_the_same_object_twice_is_an_error_that_names_both_places() -> None:
     found = read_text(f"{GOOD}---\n{GOOD}", "a.yaml")
     assert len(found.resources) == 1
     assert str(found.errors[0]) == (
-        "a.yaml, document 2 (Service default/good): the same object is in "
-        "a.yaml, document 1 (Service default/good). Remove one, or rename it."
+        "a.yaml, line 6 (Service default/good): the same object is in "
+        "a.yaml, line 1 (Service default/good). Remove one, or rename it."
     )
 
 
@@ -204,10 +204,10 @@ def test_what_is_valid_without_effect_is_noted() -> None:
     found = read_text(text)
     assert not found.errors
     assert found.notes == (
-        "document 1 (VirtualService default/s): spec.tcp has no effect on proxyless nodes",
-        "document 2 (DestinationRule default/d): "
+        "line 1 (VirtualService default/s): spec.tcp has no effect on proxyless nodes",
+        "line 6 (DestinationRule default/d): "
         "spec.trafficPolicy.outlierDetection has no effect on proxyless nodes",
-        "document 3 (AuthorizationPolicy default/p): AuthorizationPolicy is not enforced here: "
+        "line 11 (AuthorizationPolicy default/p): AuthorizationPolicy is not enforced here: "
         "this control plane has no security policies",
     )
 

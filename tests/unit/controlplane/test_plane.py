@@ -7,11 +7,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
+import watchfiles
 
 from pyrpc_xds.controlplane import ControlPlane, read_text
+from pyrpc_xds.controlplane.reload import FolderWatch
 from pyrpc_xds.errors import ConfigError, UsageError
 from tests.interop.peers.ads_dump import CLUSTER, ENDPOINT, LISTENER, AdsClient, decode, dump, grpc_node
 
@@ -182,9 +185,7 @@ def test_a_file_that_becomes_bad_keeps_its_last_good_version_and_is_named(folder
         (folder / "mesh.yaml").write_text(BAD)
         eventually(lambda: bool(plane.status().errors))
         assert (
-            plane.status()
-            .errors[0]
-            .startswith("mesh.yaml, document 1 (ServiceEntry default/s): spec.endpoints")
+            plane.status().errors[0].startswith("mesh.yaml, line 2 (ServiceEntry default/s): spec.endpoints")
         )
         assert served_port(plane) == 8080
         (folder / "mesh.yaml").write_text(mesh(8081))
@@ -329,3 +330,27 @@ def test_making_one_starts_no_thread() -> None:
     before = threading.active_count()
     ControlPlane()
     assert threading.active_count() == before
+
+
+def test_a_folder_that_goes_away_just_as_it_is_to_be_watched_is_watched_when_it_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "config"
+    folder.mkdir()
+    attempts: list[object] = []
+    real = watchfiles.watch
+
+    def watch(*paths: object, **options: Any) -> Any:
+        attempts.append(paths)
+        if len(attempts) == 1:
+            raise FileNotFoundError("gone")
+        return real(*paths, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(watchfiles, "watch", watch)
+    changed = threading.Event()
+    watching = FolderWatch(folder, changed.set)
+    watching.start()
+    (folder / "a.yaml").write_text("kind: x\n")
+    assert changed.wait(10)
+    watching.stop()
+    assert len(attempts) == 2
