@@ -61,8 +61,7 @@ def read(path: Path, environ: Mapping[str, str]) -> dict[str, Any]:
                 hint="Add that file, or leave the key out",
             )
         tree = _merged(tree, {"dubbo": under_dubbo(_load(profile), str(profile)) or {}})
-    filled: dict[str, Any] = _filled(tree["dubbo"], tree, environ, str(path), "dubbo")
-    return filled
+    return filled(tree, environ, str(path))
 
 
 def under_dubbo(document: object, where: str) -> dict[str, Any] | None:
@@ -122,11 +121,20 @@ def parse(text: str, where: str) -> Any:
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
         raise ConfigError(f"this is not YAML: {problem}", where=f"{where}{line}", hint="Correct it") from None
     except RecursionError:
-        raise ConfigError("this is nested too deeply", where=where) from None
+        raise _too_deep(where) from None
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+        # PyYAML's own, of values such as the date 2026-13-45.
+        raise ConfigError(
+            f"a value is not what it looks like: {error}", where=where, hint="Quote it"
+        ) from None
     ours = [document for document in documents if under_dubbo(document, where) is not None]
     if len(ours) > 1:
         raise ConfigError(f"{len(ours)} documents have the key 'dubbo'", where=where, hint="Keep one of them")
     return ours[0] if ours else documents[0] if documents else None
+
+
+def _too_deep(where: str) -> ConfigError:
+    return ConfigError("this is nested too deeply", where=where, hint="Is it the right file?")
 
 
 @cache
@@ -144,11 +152,13 @@ def _yaml() -> tuple[Any, Any]:
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
             seen = set()
             for key, _ in node.value:
-                if key.tag != "tag:yaml.org,2002:merge" and key.value in seen:
+                if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
+                    continue
+                if key.value in seen:
                     raise yaml.constructor.ConstructorError(
                         None, None, f"the key {key.value!r} is given twice", key.start_mark
                     )
-                seen.add(key.value if isinstance(key.value, str) else id(key))
+                seen.add(key.value)
             return super().construct_mapping(node, deep)
 
     return yaml, Loader
@@ -167,6 +177,18 @@ def _at(tree: Mapping[str, Any], path: str) -> Any:
     found: Any = tree
     for part in path.split("."):
         found = found.get(part) if isinstance(found, dict) else None
+    return found
+
+
+def filled(tree: Mapping[str, Any], environ: Mapping[str, str], where: str) -> dict[str, Any]:
+    """What stands under ``dubbo`` in a tree, with its placeholders filled in.
+
+    :raises ConfigError: nothing fills one of them.
+    """
+    try:
+        found: dict[str, Any] = _filled(tree["dubbo"], tree, environ, where, "dubbo")
+    except RecursionError:  # an alias within its own anchor
+        raise _too_deep(where) from None
     return found
 
 

@@ -72,6 +72,27 @@ def test_yaml_nested_without_end_is_an_error(tmp_path: Path) -> None:
     assert "nested too deeply" in error_of(tmp_path, "dubbo: " + "[" * 5_000)
 
 
+def test_alias_within_its_own_anchor_is_an_error(tmp_path: Path) -> None:
+    assert "nested too deeply" in error_of(tmp_path, "dubbo: &a {consumer: *a}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "dubbo: {application: {version: 2026-13-45}}",
+        "dubbo: {a: !!int x}",
+        "dubbo: {a: !!bool maybe}",
+        "dubbo: {a: !!timestamp q}",
+        "dubbo: {[a]: b}",
+        "dubbo: {? {a: b} : c}",
+        "dubbo: !!python/object/apply:os.getcwd []",
+    ],
+)
+def test_value_that_yaml_cannot_make_is_an_error_with_the_file(tmp_path: Path, text: str) -> None:
+    found = error_of(tmp_path, text)
+    assert "a value is not what it looks like" in found or "this is not YAML" in found
+
+
 def test_key_that_is_given_twice_is_an_error_and_not_the_last_one(tmp_path: Path) -> None:
     found = error_of(tmp_path, "dubbo:\n  protocols:\n    triple: {port: 1}\n    triple: {port: 2}\n")
     assert "dubbogo.yaml, line 4: this is not YAML: the key 'triple' is given twice" in found
