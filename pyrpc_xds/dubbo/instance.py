@@ -225,14 +225,15 @@ class Dubbo:
         client = self._clients.client(first.registry, in_mesh=False)
         protocols = [self.config.protocols[name] for name in first.protocols]
         limits = [pair for protocol in protocols for pair in protocol.options]
-        said: dict[str, Any] = {"options": [*limits, *(options.get("options") or ())]}
-        said["address"] = protocols[0].address
-        if self.config.grace is not None:
-            said["grace"] = self.config.grace
-        if self.config.drain is not None:
-            said["drain"] = self.config.drain
-        labels = client.bootstrap.node.metadata.get("LABELS")
-        return client, {"labels": labels or None, **options, **said}
+        stopping = {"grace": self.config.grace, "drain": self.config.drain}
+        said = {
+            "address": protocols[0].address,
+            "labels": client.bootstrap.node.metadata.get("LABELS") or None,
+            **{name: seconds for name, seconds in stopping.items() if seconds is not None},
+            **options,  # what the program says goes before the file
+            "options": [*limits, *(options.get("options") or ())],
+        }
+        return client, said
 
     def _fill(self, server: Any, services: list[tuple[Service, Any, interfaces.Add]]) -> None:
         for service, implementation, add in services:
