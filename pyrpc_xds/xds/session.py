@@ -75,6 +75,7 @@ class _TypeState:
     :ivar whole_at: when that came.
     :ivar nonce: of the last response, refused ones included.
     :ivar sent: names of the last request; ``None``: none on this stream.
+    :ivar touched: since then names have come or gone, perhaps the same ones.
     :ivar answered: a response has come on this stream.
     :ivar owed: a response is not answered yet; ``refusal`` says what is wrong with it.
     :ivar unsent: names asked for whose request the transport has not taken yet.
@@ -89,6 +90,7 @@ class _TypeState:
 
     nonce: str = ""
     sent: tuple[str, ...] | None = None
+    touched: bool = True
     answered: bool = False
     owed: bool = False
     refusal: str = ""
@@ -99,6 +101,7 @@ class _TypeState:
         """The stream is new, or gone."""
         self.nonce = ""
         self.sent = None
+        self.touched = True
         self.answered = self.owed = False
         self.refusal = ""
         self.unsent.clear()
@@ -137,6 +140,8 @@ class Session:
         self._answered = False
         self._outbox: list[DiscoveryRequest] = []
         self._news: deque[Notify] = deque()
+        # Entries with a deadline, and some that have none any more.
+        self._timed: list[CacheEntry] = []
 
     # ---- what the application wants
 
@@ -151,9 +156,11 @@ class Session:
         entries = self.cache.of(kind)
         entry = entries.get(name)
         if entry is None:
+            state.touched = True
             # Revived where the server was not told yet: it would see no change and send nothing again.
             if name in state.leaving:
                 entry = entries[name] = state.leaving.pop(name)
+                self._timed.append(entry)
             else:
                 entry = entries[name] = CacheEntry(kind, name)
         if entry.watched_by(watcher):
@@ -177,6 +184,7 @@ class Session:
             return
         del self.cache.of(kind)[name]
         state = self._types[kind.type_url]
+        state.touched = True
         if state.sent is not None and state.kind.wildcard_name is None:
             state.leaving[name] = entry
         else:
@@ -217,6 +225,7 @@ class Session:
                 entry = entries.get(name)
                 if entry is not None and entry.state is ResourceState.REQUESTED and entry.deadline is None:
                     entry.deadline = now + self._timeout
+                    self._timed.append(entry)
             state.unsent.clear()
 
     def received(self, response: DiscoveryResponse, now: float) -> None:
@@ -283,12 +292,13 @@ class Session:
 
     def next_timer(self) -> float | None:
         """When :meth:`expire` has something to do, on the caller's clock; ``None``: never."""
-        return min((entry.deadline for entry in self.cache if entry.deadline is not None), default=None)
+        self._timed = [entry for entry in self._timed if entry.deadline is not None and entry.watchers]
+        return min((entry.deadline for entry in self._timed if entry.deadline is not None), default=None)
 
     def expire(self, now: float) -> None:
         """Resources whose time has run out do not exist (or, with ``timer_is_transient``, are late)."""
-        for entry in self.cache:
-            if entry.deadline is not None and entry.deadline <= now:
+        for entry in self._timed:
+            if entry.deadline is not None and entry.deadline <= now and entry.watchers:
                 entry.deadline = None
                 entry.updated = now
                 entry.state = ResourceState.TIMEOUT if self._transient else ResourceState.DOES_NOT_EXIST
@@ -320,6 +330,9 @@ class Session:
         requests, self._outbox = self._outbox, []
         if self._open:
             for state in self._types.values():
+                if not state.touched and not state.owed:
+                    continue  # at rest a turn costs the same whatever is watched
+                state.touched = False
                 names = tuple(self.cache.of(state.kind))
                 changed = names != state.sent and set(names) != set(state.sent or ())
                 if state.kind.wildcard_name is not None:

@@ -81,7 +81,7 @@ def built(name: str, source: Path, extra: Iterable[Path], build: Callable[[Path]
     cache = cache_folder()
     cache.mkdir(parents=True, exist_ok=True)
     folder = cache / f"{name}-{digest.hexdigest()[:16]}"
-    with _exclusive(folder.with_name(f"{folder.name}.lock")):
+    with exclusive(folder.with_name(f"{folder.name}.lock")):
         if not folder.exists():
             with tempfile.TemporaryDirectory(prefix=f"{name}-", dir=cache) as made:
                 partial = Path(made) / name
@@ -92,7 +92,7 @@ def built(name: str, source: Path, extra: Iterable[Path], build: Callable[[Path]
 
 
 @contextlib.contextmanager
-def _exclusive(path: Path) -> Iterator[None]:
+def exclusive(path: Path) -> Iterator[None]:
     """Hold an advisory lock, so that of several processes one builds and the others wait."""
     with path.open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)

