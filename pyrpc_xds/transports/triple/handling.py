@@ -24,7 +24,7 @@ import grpc.aio
 from ...attachments import served
 from ...errors import BusinessError, UsageError
 from ...incoming_deadline import inherit
-from . import status, timeouts
+from . import application, status, timeouts
 from .metadata import incoming
 from .response_attachments import added
 
@@ -127,10 +127,22 @@ for _interface in _INTERFACES:
 
 def _end(context: Any, error: BusinessError) -> None:
     """End a stream. Not by aborting: grpc.aio then waits for ever for a generator that runs on a thread."""
-    detail = (status.TRAILER, status.encode(error.business_code, error.message))
-    context.set_trailing_metadata((*_trailers(context), detail))
+    trailers = _trailers(context)
+    if not _of_dubbo_java(context.invocation_metadata()):
+        detail = (status.TRAILER, status.encode(error.business_code, error.message))
+        context.set_trailing_metadata((*trailers, detail))
     context.set_code(grpc.StatusCode.UNKNOWN)
     context.set_details(error.message)
+
+
+def _of_dubbo_java(metadata: Any) -> bool:
+    """Whether Dubbo Java calls, whose client (3.3.4) breaks over a code that is none of gRPC's, and loses the message.
+
+    It is the only one that says nothing of itself, and says its application's name. HTTP's calls have a content
+    type here, gRPC's never.
+    """
+    names = {name for name, _ in metadata or ()}
+    return application.HEADER in names and not names & {"user-agent", "content-type"}
 
 
 def _abort(context: Any, error: BusinessError) -> Any:

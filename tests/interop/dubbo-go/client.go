@@ -15,6 +15,7 @@ import (
 	"dubbo.apache.org/dubbo-go/v3/protocol/triple/triple_protocol"
 
 	"pyrpc-xds/tests/interop/dubbo-go/greeter"
+	"pyrpc-xds/tests/interop/dubbo-go/plain"
 )
 
 // Call is a line of input; tests/interop/peers/calls.py documents the fields.
@@ -30,6 +31,7 @@ type Call struct {
 	Retries     *int                   `json:"retries"`
 	Encoding    string                 `json:"encoding"`
 	HTTP1       bool                   `json:"http1"`
+	Arguments   []interface{}          `json:"arguments"`
 }
 
 // Outcome is the line of output that answers it.
@@ -39,6 +41,7 @@ type Outcome struct {
 	Message string      `json:"message"`
 	Initial http.Header `json:"initial"`
 	Trailer http.Header `json:"trailing"`
+	Result  interface{} `json:"result"`
 }
 
 // User is a greeter.User.
@@ -50,7 +53,7 @@ type User struct {
 
 type reference struct {
 	address, group, version, encoding string
-	http1                             bool
+	http1, plain                      bool
 }
 
 // call answers every line of input with a line of output.
@@ -63,7 +66,7 @@ func call(input io.Reader, results *json.Encoder) error {
 		} else if err != nil {
 			return err
 		}
-		key := reference{wanted.Address, wanted.Group, wanted.Version, wanted.Encoding, wanted.HTTP1}
+		key := reference{wanted.Address, wanted.Group, wanted.Version, wanted.Encoding, wanted.HTTP1, wanted.Kind == "plain"}
 		connection := connections[key]
 		if connection == nil {
 			var err error
@@ -84,6 +87,10 @@ func (r reference) dial() (*client.Connection, error) {
 		return nil, err
 	}
 	options := []client.ReferenceOption{client.WithGroup(r.group), client.WithVersion(r.version)}
+	if r.plain {
+		options = append(options, client.WithSerialization(r.encoding))
+		return made.DialWithInfo(plain.Name, &plain.ClientInfo, options...)
+	}
 	if r.encoding == "json" {
 		options = append(options, client.WithSerializationJSON())
 	}
@@ -145,6 +152,25 @@ func (c *Call) make(ctx context.Context, connection *client.Connection, result *
 		if err == nil {
 			result.add(user)
 		}
+		return err
+	case "plain":
+		// The reply has to be of the method's type.
+		var arguments []interface{}
+		for _, argument := range c.Arguments {
+			if number, ok := argument.(float64); ok {
+				argument = int64(number)
+			}
+			arguments = append(arguments, argument)
+		}
+		if c.Method == plain.Add {
+			var sum int64
+			err := connection.CallUnary(ctx, arguments, &sum, c.Method, options...)
+			result.Result = sum
+			return err
+		}
+		var text string
+		err := connection.CallUnary(ctx, arguments, &text, c.Method, options...)
+		result.Result = text
 		return err
 	case "server_stream":
 		request := &greeter.HelloRequest{Name: c.Names[0]}

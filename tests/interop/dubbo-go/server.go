@@ -20,6 +20,7 @@ import (
 	"dubbo.apache.org/dubbo-go/v3/server"
 
 	"pyrpc-xds/tests/interop/dubbo-go/greeter"
+	"pyrpc-xds/tests/interop/dubbo-go/plain"
 )
 
 const startSeconds = 20
@@ -71,6 +72,9 @@ func serveInCode(version string, variants []string, results *json.Encoder) error
 		return err
 	}
 	if err := served.Register(&Greeter{version}, greeter.ServiceInfo()); err != nil {
+		return err
+	}
+	if err := served.Register(&plain.Service{}, plain.ServiceInfo(), server.WithSerialization(plain.Serialization)); err != nil {
 		return err
 	}
 	for _, variant := range variants {

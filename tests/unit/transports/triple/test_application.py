@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 from pyrpc_xds.errors import UsageError
-from pyrpc_xds.transports.triple import TripleTransport, calling_application
+from pyrpc_xds.transports.triple import TripleTransport, calling_application, handling
 from tests.unit.transports.triple.fakes import FakeMesh
 
 
@@ -61,3 +61,16 @@ def test_of_the_caller_is_shown_to_handlers_and_interceptors(header: Any) -> Non
     server.stop(0).wait(5)
     del server._server
     assert shown == (["shop", "shop"] if header[1] == "shop" else ["", ""])
+
+
+@pytest.mark.parametrize(
+    ("names", "java"),
+    [
+        (["tri-consumer-appname", "timeout"], True),
+        (["tri-consumer-appname", "user-agent"], False),  # ours
+        (["tri-consumer-appname", "content-type"], False),  # over HTTP
+        (["timeout"], False),
+    ],
+)
+def test_without_anything_of_the_client_itself_is_dubbo_javas(names: list[str], java: bool) -> None:
+    assert handling._of_dubbo_java([(name, "x") for name in names]) is java

@@ -1,6 +1,7 @@
 package peer;
 
 import com.alibaba.fastjson2.JSON;
+import com.alibaba.fastjson2.JSONArray;
 import com.alibaba.fastjson2.JSONObject;
 import java.io.BufferedReader;
 import java.io.InputStreamReader;
@@ -25,6 +26,7 @@ import org.apache.dubbo.sample.Greeter;
 import org.apache.dubbo.sample.GreeterOuterClass.HelloRequest;
 import org.apache.dubbo.sample.GreeterOuterClass.User;
 import org.apache.dubbo.sample.GreeterStub;
+import org.apache.dubbo.sample.Plain;
 
 /** The client: answers each line of input, a call, with its outcome; tests/interop/peers/calls.py has the fields. */
 final class Client {
@@ -33,6 +35,7 @@ final class Client {
     private static final Object COMPLETED = new Object();
 
     private final Map<String, Greeter> references = new HashMap<>();
+    private final Map<String, Plain> plains = new HashMap<>();
 
     static void serve() throws Exception {
         Client client = new Client();
@@ -73,6 +76,35 @@ final class Client {
         });
     }
 
+    private Plain plain(JSONObject call) {
+        String address = call.getString("address");
+        String serialization = call.getString("encoding");
+        return plains.computeIfAbsent(address + " " + serialization, unused -> {
+            ReferenceConfig<Plain> reference = new ReferenceConfig<>();
+            reference.setInterface(Plain.class);
+            reference.setUrl(String.format(
+                    "tri://%s?serialization=%s&prefer.serialization=%s", address, serialization, serialization));
+            reference.setCheck(false);
+            reference.setRetries(0);
+            return reference.get(false);
+        });
+    }
+
+    private Object result(JSONObject call) {
+        Plain plain = plain(call);
+        JSONArray arguments = call.getJSONArray("arguments");
+        switch (call.getString("method")) {
+            case "greet":
+                return plain.greet(arguments.getString(0));
+            case "add":
+                return plain.add(arguments.getLongValue(0), arguments.getLongValue(1));
+            case "person":
+                return plain.person(new HashMap<>(arguments.getJSONObject(0)));
+            default:
+                return plain.refuse(arguments.getString(0));
+        }
+    }
+
     private Map<String, Object> outcome(JSONObject call) {
         List<Map<String, Object>> users = new ArrayList<>();
         Map<String, Object> outcome = new LinkedHashMap<>();
@@ -80,12 +112,15 @@ final class Client {
         outcome.put("code", 0);
         outcome.put("message", "");
         try {
-            Greeter greeter = greeter(call);
             JSONObject attachments = call.getJSONObject("attachments");
             if (attachments != null) {
                 attachments.forEach(Client::attach);
             }
-            make(greeter, call, users);
+            if (call.getString("kind").equals("plain")) {
+                outcome.put("result", result(call));
+            } else {
+                make(greeter(call), call, users);
+            }
         } catch (Throwable error) {
             fail(outcome, error);
         }

@@ -11,6 +11,7 @@ import org.apache.dubbo.config.RegistryConfig;
 import org.apache.dubbo.config.ServiceConfig;
 import org.apache.dubbo.config.bootstrap.DubboBootstrap;
 import org.apache.dubbo.sample.Greeter;
+import org.apache.dubbo.sample.Plain;
 
 /** The server: says {"address": ...} once it answers. */
 final class Server {
@@ -20,6 +21,9 @@ final class Server {
         int port = freePort();
         ProtocolConfig protocol = new ProtocolConfig("tri", port);
         protocol.setHost("127.0.0.1");
+        // Of a port: Dubbo looks them up with whichever service was exported first.
+        protocol.setSerialization("gson");
+        protocol.setPreferSerialization("gson,hessian2");
         DubboBootstrap bootstrap =
                 DubboBootstrap.getInstance().application(application()).protocol(protocol).registry(nowhere());
         bootstrap.service(service(arguments[1], "", ""));
@@ -27,6 +31,10 @@ final class Server {
             String[] parts = variant.split("/", 2);
             bootstrap.service(service(arguments[1] + " " + variant, parts[0], parts[1]));
         }
+        ServiceConfig<Plain> plain = new ServiceConfig<>();
+        plain.setInterface(Plain.class);
+        plain.setRef(new PlainImpl());
+        bootstrap.service(plain);
         bootstrap.start();
         Main.say(Map.of("address", "127.0.0.1:" + port));
         System.in.transferTo(OutputStream.nullOutputStream());
