@@ -51,6 +51,13 @@ class Clients:
                 self._clients[key] = XdsClient(self._bootstrap(*key), ready_timeout=ready_timeout)
             return self._clients[key]
 
+    def namespace(self, registry: str) -> str:
+        """The pod's: ``POD_NAMESPACE``, or that of the bootstrap of the environment."""
+        if named := self._environ.get("POD_NAMESPACE"):
+            return named
+        metadata = self.client(registry, in_mesh=True).bootstrap.node.metadata
+        return str(metadata.get("NAMESPACE") or NAMESPACE)
+
     def close(self) -> None:
         """Close all of them. Calling it again does nothing."""
         with self._lock:

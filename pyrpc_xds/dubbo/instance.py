@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from ..client import XdsClient
 from ..errors import CallError, ConfigError, UsageError
@@ -15,13 +15,15 @@ from ..transports.triple import TripleConnector
 from . import files, interfaces, sections
 from .clients import Clients
 from .config import DubboConfig, Reference, Service
-from .mapping import CLUSTER_DOMAIN, NAMESPACE, WAYS, Place, place
+from .mapping import CLUSTER_DOMAIN, WAYS, Place, place
 from .matching import meant
 from .services import twice
-from .timeouts import TimedChannel
+from .timeouts import timed
 
 if TYPE_CHECKING:
     from ..transports.triple import AioTripleServer, TripleServer
+
+Stub = TypeVar("Stub")
 
 _log = logging.getLogger("pyrpc_xds.dubbo")
 
@@ -69,7 +71,7 @@ class Dubbo:
 
     # -- references ---------------------------------------------------------------------------------------------------
 
-    def reference(self, stub: Any, name: str = "", **options: Any) -> Any:
+    def reference(self, stub: Callable[[Any], Stub], name: str = "", **options: Any) -> Stub:
         """A stub for one of the references of the file.
 
         :param stub: the generated class, ``GreeterStub``.
@@ -80,9 +82,7 @@ class Dubbo:
             ``check`` found no such host in the mesh.
         :raises UsageError: it is no generated stub class, or this is closed.
         """
-        reference, interface = self._reference(stub, name)
-        found = self.place(reference, interface)
-        client = self._clients.client(reference.registry, in_mesh=found.in_mesh)
+        reference, found, client = self._found(stub, name)
         channel = client.triple.channel(
             found.target, group=reference.group, version=reference.version, **options
         )
@@ -95,13 +95,11 @@ class Dubbo:
                 raise self._not_there(reference, found, error) from error
             finally:
                 router.close()
-        return _stub(stub, channel, reference)
+        return stub(timed(channel, reference.timeout, reference.method_timeouts))
 
-    async def aio_reference(self, stub: Any, name: str = "", **options: Any) -> Any:
+    async def aio_reference(self, stub: Callable[[Any], Stub], name: str = "", **options: Any) -> Stub:
         """As :meth:`reference`, for asyncio: the stub's calls are those of grpc.aio."""
-        reference, interface = self._reference(stub, name)
-        found = self.place(reference, interface)
-        client = self._clients.client(reference.registry, in_mesh=found.in_mesh)
+        reference, found, client = self._found(stub, name)
         channel = client.triple.aio_channel(
             found.target, group=reference.group, version=reference.version, **options
         )
@@ -114,7 +112,7 @@ class Dubbo:
                 raise self._not_there(reference, found, error) from error
             finally:
                 router.close()
-        return _stub(stub, channel, reference)
+        return stub(timed(channel, reference.timeout, reference.method_timeouts))
 
     def place(self, reference: Reference, interface: str = "") -> Place:
         """Where the calls of a reference go, and which of its keys said so.
@@ -124,19 +122,19 @@ class Dubbo:
         """
         if not reference.interface:
             reference = replace(reference, interface=interface)
-        environ = self._environ
-        namespace = environ.get("POD_NAMESPACE") or NAMESPACE
+        if reference.provided_by and not reference.namespace:
+            reference = replace(reference, namespace=self._clients.namespace(reference.registry))
         return place(
-            reference, self.config.source, namespace, environ.get("CLUSTER_DOMAIN") or CLUSTER_DOMAIN
+            reference, self.config.source, domain=self._environ.get("CLUSTER_DOMAIN") or CLUSTER_DOMAIN
         )
 
-    def _reference(self, stub: Any, name: str) -> tuple[Reference, str]:
+    def _found(self, stub: Callable[[Any], Any], name: str) -> tuple[Reference, Place, XdsClient]:
         interface = interfaces.of_stub(stub)
-        known = self.config.references
-        found = meant(
-            known, name, stub.__name__, interface, f"{self.config.source}: dubbo.consumer.references"
-        )
-        return found, interface
+        where = f"{self.config.source}: dubbo.consumer.references"
+        of_class = getattr(stub, "__name__", repr(stub))
+        reference = meant(self.config.references, name, of_class, interface, where)
+        found = self.place(reference, interface)
+        return reference, found, self._clients.client(reference.registry, in_mesh=found.in_mesh)
 
     @property
     def _check_seconds(self) -> float:
@@ -277,9 +275,3 @@ class Dubbo:
 
 def _checked(reference: Reference, found: Place) -> bool:
     return found.in_mesh and (found.by == "interface" if reference.check is None else reference.check)
-
-
-def _stub(stub: Any, channel: Any, reference: Reference) -> Any:
-    if reference.timeout is None and not reference.method_timeouts:
-        return stub(channel)
-    return stub(TimedChannel(channel, reference.timeout, reference.method_timeouts))

@@ -9,6 +9,11 @@ from collections.abc import Mapping
 from typing import Any
 
 
+def timed(channel: Any, timeout: float | None, by_method: Mapping[str, float]) -> Any:
+    """A channel with timeouts; itself where there are none."""
+    return channel if timeout is None and not by_method else TimedChannel(channel, timeout, by_method)
+
+
 class TimedChannel:
     """What a stub asks for its methods: a channel whose unary methods have timeouts.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 
 import pyrpc_xds
 from examples.greeter import idl
-from pyrpc_xds.dubbo import interfaces
+from pyrpc_xds.dubbo import files, interfaces
 from pyrpc_xds.dubbo.matching import meant
 from pyrpc_xds.errors import ConfigError, PortNotBound, UsageError
 
@@ -281,10 +283,12 @@ def test_bootstrap_of_the_environment_goes_before_the_registry_and_is_told(
     more = '  registries: {xds: {protocol: xds, address: "istiod.ns:15010"}}\n'
     bootstrap = (
         '{"xds_servers": [{"server_uri": "unix:///agent", "channel_creds": [{"type": "insecure"}]}], '
-        '"node": {"id": "sidecar~10.0.0.1~p.ns~ns.svc.cluster.local"}}'
+        '"node": {"id": "sidecar~10.0.0.1~p.ns~ns.svc.cluster.local", "metadata": {"NAMESPACE": "ns"}}}'
     )
     with dubbo(tmp_path, client_yaml("provided_by: app", more), GRPC_XDS_BOOTSTRAP_CONFIG=bootstrap) as made:
         assert made.xds.bootstrap.servers[0].uri == "unix:///agent"
+        reference = made.config.references["GreeterClientImpl"]
+        assert made.place(reference).target == "xds:///app.ns.svc.cluster.local:80"
     assert (
         "dubbo.registries.xds.address (istiod.ns:15010) is not used: GRPC_XDS_BOOTSTRAP_CONFIG is set"
         in caplog.text
@@ -317,3 +321,45 @@ def test_file_is_found_by_the_environment(tmp_path: Path) -> None:
     file.write_text(client_yaml("provided_by: app"))
     with pyrpc_xds.Dubbo.from_env({**POD, "DUBBO_GO_CONFIG_PATH": str(file)}) as made:
         assert repr(made) == f"<Dubbo {file}, 1 references, 0 services>"
+
+
+def test_stub_keeps_what_it_needs(tmp_path: Path, port: int) -> None:
+    stub = dubbo(tmp_path, client_yaml(f'url: "tri://127.0.0.1:{port}", timeout: 10s')).reference(
+        SERVICES.GreeterStub
+    )
+    gc.collect()
+    assert stub.SayHello(hello()).id == "v1"
+
+
+def test_services_of_several_protocols_are_served_on_each_of_their_ports(tmp_path: Path) -> None:
+    text = (
+        "dubbo:\n  protocols: {one: {ip: 127.0.0.1, port: 0}, two: {ip: 127.0.0.2, port: 0}}\n"
+        "  provider: {services: {GreeterServerImpl: {}, Other: {protocol-ids: [one], version: '2'}}}\n"
+    )
+    with dubbo(tmp_path, text) as serving:
+        with pytest.raises(ConfigError, match=r"Call Dubbo\.server\(\) once for each set"):
+            serving.server(GreeterServerImpl(), ("Other", GreeterServerImpl()))
+        server = serving.server(GreeterServerImpl())
+        server.start()
+        with dubbo(tmp_path, client_yaml(f'url: "tri://127.0.0.2:{server.port}"')) as made:
+            assert made.reference(SERVICES.GreeterStub).SayHello(hello()).id == "v1"
+        server.stop(0).wait(10)
+
+
+def test_what_the_program_says_goes_before_the_file(tmp_path: Path, port: int) -> None:
+    with dubbo(tmp_path, server_yaml().replace("port: 0", f"port: {port}")) as serving:
+        server = serving.server(GreeterServerImpl(), address="127.0.0.1:0")
+        server.start()
+        assert server.port != port
+        server.stop(0).wait(10)
+
+
+def test_without_pyyaml_the_error_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    files._yaml.cache_clear()
+    with pytest.raises(
+        ConfigError, match=r"Dubbo's YAML needs the module 'yaml'.*pip install 'pyrpc-xds\[dubbo\]'"
+    ):
+        dubbo(tmp_path, client_yaml(""))
