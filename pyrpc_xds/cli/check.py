@@ -84,5 +84,5 @@ def check_bootstrap(path: Path, as_json: bool) -> None:
     )
     for spare in bootstrap.servers[1:]:
         console.print(
-            f"[dim]note[/] {escape(spare.uri)} is not used: there is no fallback yet", soft_wrap=True
+            f"[dim]note[/] {escape(spare.uri)} is used where the one before it cannot be had", soft_wrap=True
         )

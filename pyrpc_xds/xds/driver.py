@@ -27,6 +27,7 @@ from ..bootstrap import Bootstrap, Mode, Server
 from ..errors import ClosedError, NodeRefused, StreamError, UsageError
 from .backoff import BackOff
 from .decode.envelope import decode_response, encode_node, encode_request
+from .servers import RETURN_AFTER, Servers
 from .session import Session
 from .stream import (
     KEEPALIVE_TIME_MS,
@@ -34,6 +35,7 @@ from .stream import (
     RARE_KEEPALIVE_TIME_MS,
     TOO_MANY_PINGS,
     AdsStream,
+    Probe,
     open_channel,
 )
 from .types import TYPES, ResourceType
@@ -48,11 +50,11 @@ _MAX_BATCH = 1000
 
 
 class AdsDriver:
-    """Runs an ADS session against the first server of a bootstrap.
+    """Runs an ADS session against a server of a bootstrap: the first, or one that it falls back to (:mod:`.servers`).
 
     Every method may be called from any thread; watchers and callbacks always run on the driver's own.
 
-    :param bootstrap: where and who. Further servers are not used (no fallback yet), which is logged.
+    :param bootstrap: where and who. The features of the first server count for all.
     :param resource_timeout: seconds after which a resource that the server does not send does not exist;
         ``None``: 15, or what the server features say (gRFC A57, A88).
     :param max_message_bytes: longest response that is accepted.
@@ -74,20 +76,13 @@ class AdsDriver:
     ) -> None:
         # Set once.
         self.bootstrap = bootstrap
-        self.server: Server = bootstrap.servers[0]
+        self._servers = Servers(bootstrap.servers)
         self._resource_timeout = resource_timeout
         self._max_message_bytes = max_message_bytes
         self._clock = clock
         self._version = user_agent_version
         self._backoff = backoff or BackOff(_random.random)
         encode_node(bootstrap.node)  # what cannot be sent is the caller's error, here and now
-        if len(bootstrap.servers) > 1:
-            _log.warning(
-                "%s names %d control planes; only the first, %s, is used",
-                bootstrap.source,
-                len(bootstrap.servers),
-                self.server.uri,
-            )
         # Guarded by _lock: the life of the thread.
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -104,11 +99,12 @@ class AdsDriver:
         self._session = Session(
             self.bootstrap.node,
             types=self._types(),
-            fail_on_data_errors=self.server.fail_on_data_errors,
+            fail_on_data_errors=self._servers.first.fail_on_data_errors,
             resource_timeout=self._resource_timeout,
-            timer_is_transient=self.server.resource_timer_is_transient_error,
+            timer_is_transient=self._servers.first.resource_timer_is_transient_error,
         )
         self._stream: AdsStream | None = None
+        self._probe: Probe | None = None
         self._reconnect_at: float | None = None
         self._keepalive_ms = KEEPALIVE_TIME_MS
         self._later: list[tuple[float, int, Callable[[], None]]] = []  # a heap, by time
@@ -121,6 +117,11 @@ class AdsDriver:
         from .sidecar_types import SIDECAR_TYPES  # most clients do without
 
         return SIDECAR_TYPES
+
+    @property
+    def server(self) -> Server:
+        """The control plane in use."""
+        return self._servers.current
 
     # ---- any thread
 
@@ -269,6 +270,7 @@ class AdsDriver:
                     self._lost(StreamError(f"internal error: {type(error).__name__}: {error}"))
                     time.sleep(_BUG_PAUSE)
         finally:
+            self._end_probe()
             self._end_stream()
             _living.discard(self)
 
@@ -365,6 +367,8 @@ class AdsDriver:
             return
         if self._session.answered:
             self._failure = self._refusal = None
+            if not self._servers.fallen_back:
+                self._end_probe()
 
     def _lost(self, error: StreamError) -> None:
         stream = self._stream
@@ -377,12 +381,44 @@ class AdsDriver:
         if TOO_MANY_PINGS in str(error).lower():
             self._keepalive_ms = RARE_KEEPALIVE_TIME_MS
         text = f"control plane {self.server.uri}: {error}"
-        delay = self._backoff.delay(answered=answered, lifetime=now - opened_at)
+        server = self.server
+        at_once = not answered and self._servers.failed(needed=self._session.lacking)
+        delay = 0.0 if at_once else self._backoff.delay(answered=answered, lifetime=now - opened_at)
+        if self.server is not server:
+            self._session.switched()
+        if at_once:
+            self._look_for_the_first()
         self._failure = (now, text)
         self._refusal = text if isinstance(error, NodeRefused) else self._refusal
         _log.log(logging.INFO if answered else logging.WARNING, "%s; next attempt in %.1f s", text, delay)
-        self._session.closed(now, StreamError(f"{text} (node {self.bootstrap.node.id!r})"))
+        told = None if at_once else StreamError(f"{text} (node {self.bootstrap.node.id!r})")
+        self._session.closed(now, told)
         self._reconnect_at = now + delay
+
+    def _look_for_the_first(self) -> None:
+        """Return to the first server once it can be connected to; not at once, so as not to go to and fro."""
+
+        def begin() -> None:
+            if self._servers.fallen_back and self._probe is None:
+                channel = open_channel(self._servers.first, self._keepalive_ms, self._max_message_bytes)
+                self._probe = Probe(self._inbox, channel, lambda: self._return(self._probe))
+
+        at = self._clock() + RETURN_AFTER
+        heapq.heappush(self._later, (at, next(self._order), begin))
+
+    def _return(self, probe: Probe | None) -> None:
+        self._end_probe()
+        if probe is not None and self._servers.fallen_back:
+            _log.info("control plane %s can be had again", self._servers.first.uri)
+            self._servers.back()
+            self._session.switched()
+            self._end_stream()
+            self._reconnect_at = None
+
+    def _end_probe(self) -> None:
+        probe, self._probe = self._probe, None
+        if probe is not None:
+            probe.end()
 
     def _end_stream(self) -> None:
         stream, self._stream = self._stream, None
@@ -396,7 +432,7 @@ class AdsDriver:
 
         They are kept from being finalised; subscriptions are forgotten, the next one starts a new thread.
         """
-        _abandoned.append((self._stream, self._thread, self._session, self._inbox))
+        _abandoned.append((self._stream, self._probe, self._thread, self._session, self._inbox))
         self._lock = threading.Lock()
         self._thread = None
         self._failure = self._refusal = None

@@ -34,6 +34,7 @@ ABSENCE_GRACE = 5.0
 The response in hand may be older than the request that named it; an answer to that request follows at once or
 not at all, so the full resource timer would only delay a clear error.
 """
+_UNKNOWN = (ResourceState.REQUESTED, ResourceState.TIMEOUT)
 _MAX_REASON = 500
 _MAX_DETAIL = 16_000
 
@@ -261,23 +262,30 @@ class Session:
         else:
             state.version = response.version
 
-    def closed(self, now: float, error: StreamError) -> None:
+    def closed(self, now: float, error: StreamError | None) -> None:
         """The stream ended, or could not be opened.
 
         After a response that is no error (A57). Before one it is told to every watcher whose resource nothing
         else is known about, and as an ambient error to the others.
+
+        :param error: ``None``: nobody is told, another control plane is tried (A71).
         """
         failed = not self._answered
         self._open = self._answered = False
         self._outbox.clear()
         self._reset_stream()
-        if not failed:
+        if not failed or error is None:
             return
         for entry in self.cache:
             if entry.model is not None:
                 self._tell(entry, error, ambient=True)
-            elif entry.state in (ResourceState.REQUESTED, ResourceState.TIMEOUT):
+            elif entry.state in _UNKNOWN:
                 self._tell(entry, error)
+
+    def switched(self) -> None:
+        """Another control plane is next: its versions are others. What is held stays."""
+        for state in self._types.values():
+            state.version = ""
 
     def _reset_stream(self) -> None:
         for state in self._types.values():
@@ -314,6 +322,11 @@ class Session:
             if news.entry.watched_by(news.watcher):
                 return news
         return None
+
+    @property
+    def lacking(self) -> bool:
+        """Whether something is watched of which nothing is known."""
+        return any(entry.model is None and entry.state in _UNKNOWN for entry in self.cache)
 
     @property
     def has_news(self) -> bool:

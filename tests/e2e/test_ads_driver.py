@@ -17,6 +17,7 @@ from typing import Any
 import grpc
 import pytest
 from envoy.config.route.v3 import route_components_pb2
+from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
 
 from pyrpc_xds.bootstrap import Bootstrap, ChannelCredentials, Node, Server
 from pyrpc_xds.errors import ResourceInvalid, ResourceNotFound, StreamError, UsageError
@@ -24,7 +25,17 @@ from pyrpc_xds.xds.backoff import BackOff
 from pyrpc_xds.xds.driver import AdsDriver
 from pyrpc_xds.xds.types import CDS, EDS, LDS, RDS
 from tests.e2e.ads_server import AdsServer
-from tests.unit.xds.build import assignment, cluster, lb_endpoint, listener, locality, route, route_config
+from tests.unit.xds.build import (
+    ADS,
+    assignment,
+    cluster,
+    hcm,
+    lb_endpoint,
+    listener,
+    locality,
+    route,
+    route_config,
+)
 
 NODE = Node(
     "sidecar~127.0.0.1~client.default~default.svc.cluster.local",
@@ -375,18 +386,80 @@ def test_watcher_that_raises_does_not_stop_the_others(
     assert "watcher bug" in caplog.text
 
 
-def test_several_servers_in_the_bootstrap_use_the_first_and_say_so(
-    server: AdsServer, caplog: pytest.LogCaptureFixture
-) -> None:
-    server.set(LDS.type_url, listener("a"))
-    driver = AdsDriver(Bootstrap((Server(server.address), Server("127.0.0.1:1")), NODE))
-    watcher = Recorder()
+def rds(name: str) -> Any:
+    """How a listener names its routes."""
+    return http_connection_manager_pb2.Rds(config_source=ADS, route_config_name=name)
+
+
+@contextlib.contextmanager
+def falling_back(*addresses: str) -> Iterator[AdsDriver]:
+    servers = tuple(Server(address) for address in addresses)
+    backoff = BackOff(lambda: 0.5, initial=0.05, maximum=0.2)
+    driver = AdsDriver(Bootstrap(servers, NODE), backoff=backoff)
     try:
-        driver.subscribe(LDS, "a", watcher)
-        watcher.next("changed")
+        yield driver
     finally:
         driver.close()
-    assert "only the first" in caplog.text
+
+
+@pytest.fixture
+def spare() -> Iterator[AdsServer]:
+    server = AdsServer()
+    yield server
+    server.stop()
+
+
+def test_further_servers_are_left_alone_while_the_first_answers(server: AdsServer, spare: AdsServer) -> None:
+    server.set(LDS.type_url, listener("a"))
+    watcher = Recorder()
+    with falling_back(server.address, spare.address) as driver:
+        driver.subscribe(LDS, "a", watcher)
+        watcher.next("changed")
+    assert spare.requests == []
+
+
+def test_the_next_server_is_used_where_the_first_cannot_be_had_at_the_start_and_the_first_once_it_can(
+    server: AdsServer, spare: AdsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pyrpc_xds.xds.driver.RETURN_AFTER", 0.1)
+    server.set(LDS.type_url, listener("a", hcm(rds=rds("first"))))
+    spare.set(LDS.type_url, listener("a", hcm(rds=rds("spare"))))
+    server.stop()
+    watcher = Recorder()
+    with falling_back(server.address, spare.address) as driver:
+        driver.subscribe(LDS, "a", watcher)
+        assert watcher.next("changed").route_config_name == "spare"  # and no error before it
+        assert driver.server.uri == spare.address
+        server.start()
+        assert watcher.next("changed").route_config_name == "first"
+        assert driver.server.uri == server.address
+        first = next(request for _, request in server.requests if request.type_url == LDS.type_url)
+        assert first.version_info == ""  # a version of the other server would mean nothing
+
+
+def test_what_is_held_needs_no_other_server_and_what_is_not_does(server: AdsServer, spare: AdsServer) -> None:
+    server.set(LDS.type_url, listener("a"))
+    spare.set(LDS.type_url, listener("a"), listener("b"))
+    watcher = Recorder()
+    with falling_back(server.address, spare.address) as driver:
+        driver.subscribe(LDS, "a", watcher)
+        watcher.next("changed")
+        server.stop()
+        watcher.next("ambient")
+        watcher.next("ambient")  # two attempts later it is still the only one
+        assert spare.requests == []
+        other = Recorder()
+        driver.subscribe(LDS, "b", other)
+        other.next("changed")
+
+
+def test_servers_that_cannot_be_had_are_tried_in_turn_with_a_pause_after_the_last(spare: AdsServer) -> None:
+    spare.stop()
+    watcher = Recorder()
+    with falling_back("127.0.0.1:1", spare.address) as driver:
+        driver.subscribe(LDS, "a", watcher)
+        for _ in range(3):  # watchers are told once all of them have failed (gRFC A71)
+            assert str(watcher.next("error")).startswith(f"control plane {spare.address}: ")
 
 
 def test_server_that_allows_few_pings_is_pinged_rarely_from_then_on(server: AdsServer) -> None:
