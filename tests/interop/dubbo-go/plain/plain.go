@@ -37,7 +37,9 @@ func (*Service) Greet(_ context.Context, name string) (string, error) { return "
 func (*Service) Add(_ context.Context, left, right int64) (int64, error) { return left + right, nil }
 
 // Refuse fails with that message.
-func (*Service) Refuse(_ context.Context, message string) (string, error) { return "", errors.New(message) }
+func (*Service) Refuse(_ context.Context, message string) (string, error) {
+	return "", errors.New(message)
+}
 
 // ServiceInfo describes the interface to a dubbo-go server. Each registration needs one of its own: the server
 // appends methods to it.

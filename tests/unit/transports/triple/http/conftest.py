@@ -43,6 +43,9 @@ class Greeter:
         if verb == "left":
             left = context.time_remaining()
             name = "none" if left is None else f"{left:.0f}"
+        elif verb == "inherited":
+            remaining = pyrpc_xds.time_remaining()
+            name = "none" if remaining is None else f"{remaining:.0f}"
         elif verb == "attachments":
             name = json.dumps(dict(pyrpc_xds.incoming_attachments()))
         elif verb == "lasting":
@@ -124,7 +127,7 @@ class Serving:
             await asyncio.to_thread(self.server.stop(grace).wait, 15)
 
 
-@pytest.fixture(params=["sync", "threads of asyncio", "asyncio"])
+@pytest.fixture(params=["sync", "asyncio"])
 async def start(request: pytest.FixtureRequest, pb: Any, pb_grpc: Any) -> AsyncIterator[Any]:
     """Starts servers: coroutines on an event loop, functions on threads, and functions beside an event loop."""
     aio = request.param != "sync"
@@ -156,4 +159,5 @@ async def start(request: pytest.FixtureRequest, pb: Any, pb_grpc: Any) -> AsyncI
         yield begin
 
 
+all_kinds = pytest.mark.parametrize("start", ["sync", "threads of asyncio", "asyncio"], indirect=True)
 both_versions = pytest.mark.parametrize("form", [clients.http1, clients.http2], ids=["HTTP/1.1", "HTTP/2"])

@@ -18,11 +18,12 @@ from pyrpc_xds.transports.triple.http import HttpOptions, port
 from tests.unit.transports.triple.conftest import eventually
 from tests.unit.transports.triple.fakes import FakeMesh
 from tests.unit.transports.triple.http import clients
-from tests.unit.transports.triple.http.conftest import both_versions
+from tests.unit.transports.triple.http.conftest import all_kinds, both_versions
 
 PROTO = {"content-type": "application/proto"}
 
 
+@all_kinds
 @both_versions
 async def test_message_in_json_is_answered_in_json(start: Any, form: Any) -> None:
     answer = await (await start()).ask("Joe", form)
@@ -62,6 +63,7 @@ async def test_message_of_megabytes_goes_both_ways(start: Any, form: Any, pb: An
     assert len(pb.User.FromString(answer.body).name) == 3_000_006
 
 
+@all_kinds
 @both_versions
 async def test_headers_are_attachments(start: Any, form: Any) -> None:
     answer = await (await start()).ask("attachments", form, user="Joe", accept="*/*", sec_fetch_mode="cors")
@@ -129,6 +131,7 @@ async def test_calls_run_at_once_on_a_connection_of_http2(start: Any) -> None:
 
 
 class TestErrors:
+    @all_kinds
     @both_versions
     async def test_of_a_handler_are_json_with_the_code(self, start: Any, form: Any) -> None:
         answer = await (await start()).ask("abort:not now", form)
@@ -139,6 +142,7 @@ class TestErrors:
         answer = await (await start()).ask("code:there already")
         assert (answer.status, answer.said) == (409, {"code": "already_exists", "message": "there already"})
 
+    @all_kinds
     async def test_of_the_application_have_dubbo_gos_form(self, start: Any) -> None:
         answer = await (await start()).ask("business:no such user")
         assert (answer.status, answer.said) == (500, {"code": "code_4711", "message": "no such user"})
@@ -199,6 +203,7 @@ class TestDeadlines:
         assert int((await serving.ask("left", triple_timeout_ms="5000")).said["name"]) <= 5
         assert int((await serving.ask("left", tri_service_timeout="2000")).said["name"]) <= 2
 
+    @all_kinds
     @both_versions
     async def test_call_that_takes_longer_is_408(self, start: Any, form: Any) -> None:
         serving = await start()
@@ -206,12 +211,19 @@ class TestDeadlines:
         assert (answer.status, answer.said["code"]) == (408, "deadline_exceeded")
         assert serving.greeter.ended == ["0.4"]
 
+    @all_kinds
+    async def test_is_inherited_by_what_the_handler_calls(self, start: Any) -> None:
+        serving = await start()
+        assert (await serving.ask("inherited:")).said["name"] == "none"
+        assert int((await serving.ask("inherited:", triple_timeout_ms="5000")).said["name"]) <= 5
+
     @pytest.mark.parametrize("value", ["x", "-1", "1.5", "12345678901", "\u0661"])
     async def test_header_that_is_no_number_is_400(self, start: Any, value: str) -> None:
         answer = await (await start()).ask("left", triple_timeout_ms=value.encode().decode("latin-1"))
         assert (answer.status, answer.said["code"]) == (400, "invalid_argument")
 
 
+@all_kinds
 @both_versions
 async def test_caller_that_goes_away_ends_the_call(start: Any, form: Any) -> None:
     serving = await start()
