@@ -133,7 +133,7 @@ def begin(port: int) -> dict[str, float]:
         for _ in range(5):
             start = perf_counter_ns()
             for _ in range(BEGIN_CALLS):
-                channel._begin_blocking(method, None, metadata, None)
+                channel._ready(method, None, metadata, None)
             best = min(best, (perf_counter_ns() - start) / BEGIN_CALLS / 1000)
         figures[name] = round(best, 2)
     xds.close()

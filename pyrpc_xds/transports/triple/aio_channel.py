@@ -8,7 +8,6 @@ call object; one that has to wait is a :mod:`.aio_pending` object, and the event
 from __future__ import annotations
 
 import asyncio
-import time
 import weakref
 from collections.abc import Callable, Coroutine, Sequence
 from types import TracebackType
@@ -17,18 +16,17 @@ from typing import Any, Self
 import grpc
 import grpc.aio
 
-from ...attachments import current_attachments, persistent_attachments
-from ...errors import CallError, DeadlineExceeded, PyrpcXdsError, Unavailable
-from ...incoming_deadline import incoming_deadline, within
+from ...errors import CallError, DeadlineExceeded, PyrpcXdsError
 from ...resilience.deadline import shorter
 from . import aio_pending as pending
 from .aio_interceptors import checked, intercepted, interceptors_of
 from .business import AIO
 from .connection import AioConnection, Connection, Drained, members
-from .errors import ChannelClosed, translated
-from .metadata import Metadata, Pairs, outgoing
+from .errors import ChannelClosed, TripleError
+from .metadata import Metadata, Pairs
+from .method import Closed, Method, opener
 from .options import Options
-from .target import Closed, Configure, Connect, Explain, Method, Pause, Start, Started, Targets
+from .target import Configure, Connect, Course, Explain, Pause, Start, Started, Targets
 
 _PENDING = {
     "unary_unary": pending.PendingUnaryUnary,
@@ -43,27 +41,21 @@ _READY = grpc.ChannelConnectivity.READY
 async def run_async(start: Start) -> Started:
     """Carry out the steps of a call's beginning without blocking the event loop."""
     loop = asyncio.get_running_loop()
-    steps = start.steps(time.monotonic)
-    answer: Any = None
-    error: Exception | None = None
-    while True:
-        try:
-            step = steps.send(answer) if error is None else steps.throw(error)
-        except StopIteration as done:
-            return done.value  # type: ignore[no-any-return]
-        answer = error = None
+    course = Course(start)
+    while (step := course.next()) is not None:
         try:
             match step:
                 case Configure(seconds):
-                    answer = await start.target.router.wait_async(seconds)
+                    course.answer = await start.target.router.wait_async(seconds)
                 case Connect(connection, seconds):
-                    answer = await connection.on_loop(loop).connect(seconds)
+                    course.answer = await connection.on_loop(loop).connect(seconds)
                 case Explain(connection, seconds):
-                    answer = await connection.on_loop(loop).reason(seconds)
+                    course.answer = await connection.on_loop(loop).reason(seconds)
                 case Pause(seconds):
                     await asyncio.sleep(seconds)
         except (CallError, Drained) as raised:
-            error = raised
+            course.error = raised
+    return course.started  # type: ignore[no-any-return]
 
 
 class AioTripleChannel(grpc.aio.Channel):
@@ -107,53 +99,10 @@ class AioTripleChannel(grpc.aio.Channel):
         method = Method(kind, path, serializer, deserializer, registered, authority, self._metadata)
         return _MULTICALLABLES[kind](self, method, interceptors_of(kind, self._interceptors))
 
-    def unary_unary(
-        self,
-        method: str,
-        request_serializer: Any = None,
-        response_deserializer: Any = None,
-        _registered_method: bool | None = False,
-    ) -> AioUnaryUnary:
-        """As :meth:`grpc.aio.Channel.unary_unary`."""
-        return self._multicallable(  # type: ignore[no-any-return]
-            "unary_unary", method, request_serializer, response_deserializer, _registered_method
-        )
-
-    def unary_stream(
-        self,
-        method: str,
-        request_serializer: Any = None,
-        response_deserializer: Any = None,
-        _registered_method: bool | None = False,
-    ) -> AioUnaryStream:
-        """As :meth:`grpc.aio.Channel.unary_stream`."""
-        return self._multicallable(  # type: ignore[no-any-return]
-            "unary_stream", method, request_serializer, response_deserializer, _registered_method
-        )
-
-    def stream_unary(
-        self,
-        method: str,
-        request_serializer: Any = None,
-        response_deserializer: Any = None,
-        _registered_method: bool | None = False,
-    ) -> AioStreamUnary:
-        """As :meth:`grpc.aio.Channel.stream_unary`."""
-        return self._multicallable(  # type: ignore[no-any-return]
-            "stream_unary", method, request_serializer, response_deserializer, _registered_method
-        )
-
-    def stream_stream(
-        self,
-        method: str,
-        request_serializer: Any = None,
-        response_deserializer: Any = None,
-        _registered_method: bool | None = False,
-    ) -> AioStreamStream:
-        """As :meth:`grpc.aio.Channel.stream_stream`."""
-        return self._multicallable(  # type: ignore[no-any-return]
-            "stream_stream", method, request_serializer, response_deserializer, _registered_method
-        )
+    unary_unary = opener("unary_unary")
+    unary_stream = opener("unary_stream")
+    stream_unary = opener("stream_unary")
+    stream_stream = opener("stream_stream")
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
         """The state now: SHUTDOWN, READY (configured), TRANSIENT_FAILURE (no such target) or CONNECTING."""
@@ -239,51 +188,26 @@ class AioTripleChannel(grpc.aio.Channel):
         self, method: Method, timeout: float | None, metadata: Metadata | None, rest: tuple[Any, ...]
     ) -> Any:
         credentials, wait_for_ready, compression, requests = rest
-        until = incoming_deadline()
-        if until is not None:
-            try:
-                timeout = within(timeout)
-            except CallError as error:
-                return self._failed_call(method, translated(error, self._target.name, method.path, until))
-        attached = current_attachments()
-        if metadata is None and not attached:
-            metadata, headers = method.metadata, method.headers
-        else:
-            metadata, headers = outgoing(
-                metadata, attached, method.headers, persistent_attachments(), method.metadata
+        target = self._target
+        try:
+            timeout, metadata, headers, picked = method.decided(
+                self._router, target.name, timeout, metadata, wait_for_ready
             )
-        snapshot = self._router.snapshot
-        picked = None
-        if snapshot is not None:
-            try:
-                destination = snapshot.route(method.path, headers)
-                cluster = destination.cluster
-                endpoint = cluster.pick()
-            except CallError as error:
-                if not (wait_for_ready and isinstance(error, Unavailable)):
-                    return self._failed_call(method, translated(error, self._target.name, method.path))
-            else:
-                connection: Connection = endpoint.connection
-                channel = connection.loops.get(asyncio.get_running_loop())
-                if channel is not None and channel.ready():
-                    if connection.failing:
-                        connection.failing = False
-                        endpoint.succeeded()
-                    call = AIO[method.key[0]](
-                        channel.call(method.key)(
-                            requests,
-                            timeout=shorter(destination, timeout),
-                            metadata=metadata,
-                            credentials=credentials,
-                            compression=compression,
-                        )
-                    )
-                    self._running.add(call)
-                    return call
-                picked = destination, cluster, endpoint
-        start = Start(
-            self._target, method, timeout, metadata, headers, bool(wait_for_ready), picked, self._over
-        )
+        except TripleError as error:
+            return self._failed_call(method, error)
+        if picked is not None:
+            destination, _, endpoint = picked
+            connection: Connection = endpoint.connection
+            channel = connection.loops.get(asyncio.get_running_loop())
+            if channel is not None and channel.ready():
+                if connection.failing:
+                    connection.failing = False
+                    endpoint.succeeded()
+                seconds = shorter(destination, timeout)
+                call = _called(channel, method, requests, seconds, metadata, credentials, compression)
+                self._running.add(call)
+                return call
+        start = Start(target, method, timeout, metadata, headers, bool(wait_for_ready), picked, self._over)
         return self._later(method, self._started(start, credentials, compression, requests), timeout)
 
     def _over(self) -> bool:
@@ -296,15 +220,7 @@ class AioTripleChannel(grpc.aio.Channel):
                 channel: AioConnection = connection.on_loop(asyncio.get_running_loop())
             except Drained:
                 continue
-            return AIO[start.method.key[0]](
-                channel.call(start.method.key)(
-                    requests,
-                    timeout=seconds,
-                    metadata=start.metadata,
-                    credentials=credentials,
-                    compression=compression,
-                )
-            )
+            return _called(channel, start.method, requests, seconds, start.metadata, credentials, compression)
 
     def _later(self, method: Method, begin: Coroutine[Any, Any, Any], timeout: float | None) -> Any:
         task = asyncio.get_running_loop().create_task(begin, name=f"pyrpc-xds-triple-start {method.path}")
@@ -316,6 +232,26 @@ class AioTripleChannel(grpc.aio.Channel):
         failed = asyncio.get_running_loop().create_future()
         failed.set_exception(error)
         return _PENDING[method.key[0]](failed, None)
+
+
+def _called(
+    channel: AioConnection,
+    method: Method,
+    requests: Any,
+    seconds: float | None,
+    metadata: Metadata | None,
+    credentials: Any,
+    compression: Any,
+) -> Any:
+    return AIO[method.key[0]](
+        channel.call(method.key)(
+            requests,
+            timeout=seconds,
+            metadata=metadata,
+            credentials=credentials,
+            compression=compression,
+        )
+    )
 
 
 async def _over(call: Any) -> None:
@@ -370,71 +306,54 @@ class _MultiCallable:
         return call
 
 
-class AioUnaryUnary(_MultiCallable, grpc.aio.UnaryUnaryMultiCallable):  # type: ignore[type-arg]
+class _OneRequest(_MultiCallable):
+    def __call__(
+        self,
+        request: Any,
+        timeout: float | None = None,
+        metadata: Any = None,
+        credentials: grpc.CallCredentials | None = None,
+        wait_for_ready: bool | None = None,
+        compression: grpc.Compression | None = None,
+    ) -> Any:
+        """Begin the call; returns grpc.aio's call object of its kind. ``timeout`` in seconds."""
+        return self._invoke(request, timeout, metadata, credentials, wait_for_ready, compression)
+
+
+class _ManyRequests(_MultiCallable):
+    def __call__(
+        self,
+        request_iterator: Any = None,
+        timeout: float | None = None,
+        metadata: Any = None,
+        credentials: grpc.CallCredentials | None = None,
+        wait_for_ready: bool | None = None,
+        compression: grpc.Compression | None = None,
+    ) -> Any:
+        """Begin the call; returns grpc.aio's call object of its kind. ``timeout`` in seconds.
+
+        :param request_iterator: without one, requests are written to the call.
+        """
+        return self._invoke(request_iterator, timeout, metadata, credentials, wait_for_ready, compression)
+
+
+class AioUnaryUnary(_OneRequest, grpc.aio.UnaryUnaryMultiCallable):  # type: ignore[type-arg]
     """One unary method; see :class:`grpc.aio.UnaryUnaryMultiCallable`."""
 
-    def __call__(
-        self,
-        request: Any,
-        timeout: float | None = None,
-        metadata: Any = None,
-        credentials: grpc.CallCredentials | None = None,
-        wait_for_ready: bool | None = None,
-        compression: grpc.Compression | None = None,
-    ) -> Any:
-        """Begin the call; returns its :class:`grpc.aio.UnaryUnaryCall`. ``timeout`` in seconds."""
-        return self._invoke(request, timeout, metadata, credentials, wait_for_ready, compression)
 
-
-class AioUnaryStream(_MultiCallable, grpc.aio.UnaryStreamMultiCallable):  # type: ignore[type-arg]
+class AioUnaryStream(_OneRequest, grpc.aio.UnaryStreamMultiCallable):  # type: ignore[type-arg]
     """One method with a response stream; see :class:`grpc.aio.UnaryStreamMultiCallable`."""
 
-    def __call__(
-        self,
-        request: Any,
-        timeout: float | None = None,
-        metadata: Any = None,
-        credentials: grpc.CallCredentials | None = None,
-        wait_for_ready: bool | None = None,
-        compression: grpc.Compression | None = None,
-    ) -> Any:
-        """Begin the call; returns its :class:`grpc.aio.UnaryStreamCall`. ``timeout`` in seconds."""
-        return self._invoke(request, timeout, metadata, credentials, wait_for_ready, compression)
 
-
-class AioStreamUnary(_MultiCallable, grpc.aio.StreamUnaryMultiCallable):  # type: ignore[type-arg]
+class AioStreamUnary(_ManyRequests, grpc.aio.StreamUnaryMultiCallable):  # type: ignore[type-arg]
     """One method with a request stream; see :class:`grpc.aio.StreamUnaryMultiCallable`."""
 
-    def __call__(
-        self,
-        request_iterator: Any = None,
-        timeout: float | None = None,
-        metadata: Any = None,
-        credentials: grpc.CallCredentials | None = None,
-        wait_for_ready: bool | None = None,
-        compression: grpc.Compression | None = None,
-    ) -> Any:
-        """Begin the call; returns its :class:`grpc.aio.StreamUnaryCall`. ``timeout`` in seconds."""
-        return self._invoke(request_iterator, timeout, metadata, credentials, wait_for_ready, compression)
 
-
-class AioStreamStream(_MultiCallable, grpc.aio.StreamStreamMultiCallable):  # type: ignore[type-arg]
+class AioStreamStream(_ManyRequests, grpc.aio.StreamStreamMultiCallable):  # type: ignore[type-arg]
     """One method with both streams; see :class:`grpc.aio.StreamStreamMultiCallable`."""
 
-    def __call__(
-        self,
-        request_iterator: Any = None,
-        timeout: float | None = None,
-        metadata: Any = None,
-        credentials: grpc.CallCredentials | None = None,
-        wait_for_ready: bool | None = None,
-        compression: grpc.Compression | None = None,
-    ) -> Any:
-        """Begin the call; returns its :class:`grpc.aio.StreamStreamCall`. ``timeout`` in seconds."""
-        return self._invoke(request_iterator, timeout, metadata, credentials, wait_for_ready, compression)
 
-
-_MULTICALLABLES: dict[str, Any] = {
+_MULTICALLABLES: dict[str, type[_MultiCallable]] = {
     "unary_unary": AioUnaryUnary,
     "unary_stream": AioUnaryStream,
     "stream_unary": AioStreamUnary,

@@ -21,14 +21,15 @@ import weakref
 from collections.abc import Callable, Generator, Mapping
 from typing import Any, NamedTuple
 
-from ...errors import CallError, Unavailable, UsageError
+from ...errors import CallError, Unavailable
 from ...incoming_deadline import incoming_deadline, whose
 from ...resilience.deadline import shorter
-from ..base import Destination, LiveCluster, LiveEndpoint, Mesh, Router, Snapshot
+from ..base import LiveCluster, LiveEndpoint, Mesh, Router
 from .connection import Connection, Drained, TripleConnector
 from .errors import TripleCancelled, TripleDeadlineExceeded, TripleError, TripleUnavailable, translated
 from .fork import reset_in_child
-from .metadata import Metadata, Pairs, base_headers
+from .metadata import Metadata
+from .method import Method, Picked
 from .options import Options
 
 # gRFC A44's limit for attempts; and gRPC's limit for one connection (20 s) for all of them together, where no
@@ -46,42 +47,6 @@ _REASON_SECONDS = 0.5
 MAX_THREADS = 64
 # Between rounds of a call that waits for ready.
 _PAUSE_SECONDS = (0.05, 1.0)
-
-
-class Method:
-    """What the calls of one multicallable have in common, worked out once.
-
-    :ivar key: see :meth:`.connection.Connection.call`.
-    :ivar headers: what a route can match when a call brings nothing of its own.
-    :ivar metadata: what is sent when a call brings nothing of its own; ``None``: nothing.
-    """
-
-    __slots__ = ("headers", "key", "metadata", "path")
-
-    def __init__(
-        self,
-        kind: str,
-        path: str | bytes,
-        serializer: Any,
-        deserializer: Any,
-        registered: bool,
-        authority: str,
-        metadata: Pairs = (),
-    ) -> None:
-        self.path = path.decode() if isinstance(path, bytes) else path
-        self.key = (kind, self.path, serializer, deserializer, bool(registered))
-        self.headers = base_headers(authority, self.path)
-        self.headers.update(metadata)
-        self.metadata = metadata or None
-
-    def renamed(self, path: str | bytes) -> Method:
-        """This, or the same of another path: interceptors may change it."""
-        text = path.decode() if isinstance(path, bytes) else path
-        if text == self.path:
-            return self
-        kind, _, serializer, deserializer, registered = self.key
-        authority = self.headers[":authority"]
-        return Method(kind, text, serializer, deserializer, registered, authority, self.metadata or ())
 
 
 class Configure(NamedTuple):
@@ -114,22 +79,8 @@ class Pause(NamedTuple):
 
 
 Step = Configure | Connect | Explain | Pause
-#: A routing decision: where to, the cluster it chose, and the endpoint that was picked there.
-Picked = tuple[Destination, LiveCluster, LiveEndpoint]
 #: The connection to call on, and the seconds that the call may take.
 Started = tuple[Connection, float | None]
-
-
-class Closed:
-    """Takes the router's place when a channel is closed: every read of the snapshot says so."""
-
-    def __init__(self, error: UsageError) -> None:
-        self._error = error
-
-    @property
-    def snapshot(self) -> Snapshot:
-        """:raises ChannelClosed: always."""
-        raise self._error
 
 
 class Target:
@@ -146,10 +97,6 @@ class Target:
         self.authority = self.router.authority
         connector.serve(self.authority)
         self.users = 0
-
-
-def _nothing() -> None:
-    return None
 
 
 def _never() -> bool:
@@ -333,29 +280,50 @@ def _reached(endpoint: LiveEndpoint) -> Connection:
     return connection
 
 
+class Course:
+    """The steps of a call's beginning while someone carries them out.
+
+    :ivar answer: to the last step, to be set before the next.
+    :ivar error: or what it raised.
+    :ivar started: the result, once there is no step left.
+    """
+
+    __slots__ = ("_steps", "answer", "error", "started")
+
+    def __init__(self, start: Start) -> None:
+        self._steps = start.steps(time.monotonic)
+        self.answer: Any = None
+        self.error: Exception | None = None
+        self.started: Any = None
+
+    def next(self) -> Step | None:
+        """The next step; ``None``: all are done. Raises what :meth:`Start.steps` raises."""
+        answer, error = self.answer, self.error
+        self.answer = self.error = None
+        try:
+            return self._steps.send(answer) if error is None else self._steps.throw(error)
+        except StopIteration as done:
+            self.started = done.value
+            return None
+
+
 def run_blocking(start: Start) -> Started:
     """Carry out the steps in the calling thread."""
-    steps = start.steps(time.monotonic)
-    answer: Any = None
-    error: Exception | None = None
-    while True:
-        try:
-            step = steps.send(answer) if error is None else steps.throw(error)
-        except StopIteration as done:
-            return done.value  # type: ignore[no-any-return]
-        answer = error = None
+    course = Course(start)
+    while (step := course.next()) is not None:
         try:
             match step:
                 case Configure(seconds):
-                    answer = start.target.router.wait(seconds)
+                    course.answer = start.target.router.wait(seconds)
                 case Connect(connection, seconds):
-                    answer = connection.connect(seconds)
+                    course.answer = connection.connect(seconds)
                 case Explain(connection, seconds):
-                    answer = connection.reason(seconds)
+                    course.answer = connection.reason(seconds)
                 case Pause(seconds):
                     time.sleep(seconds)
         except (CallError, Drained) as raised:
-            error = raised
+            course.error = raised
+    return course.started  # type: ignore[no-any-return]
 
 
 class Targets:
@@ -371,7 +339,7 @@ class Targets:
         self._targets: dict[tuple[Any, ...], Target] = {}
         # Of channels that were dropped without being closed. A finalizer may run wherever memory is allocated,
         # under any lock: it only appends here.
-        self._dropped: collections.deque[tuple[Target, Callable[[], None]]] = collections.deque()
+        self._dropped: collections.deque[tuple[Target, Callable[[], None] | None]] = collections.deque()
         reset_in_child(self)
 
     def after_fork(self) -> None:
@@ -393,7 +361,7 @@ class Targets:
             return target
 
     def when_dropped(
-        self, channel: object, target: Target, close: Callable[[], None] = _nothing
+        self, channel: object, target: Target, close: Callable[[], None] | None = None
     ) -> weakref.finalize[..., object]:
         """Have the target given up, and ``close`` called, some time after ``channel`` is garbage.
 
@@ -411,7 +379,8 @@ class Targets:
                 target, close = self._dropped.popleft()
             except IndexError:
                 return
-            close()
+            if close is not None:
+                close()
             if self.leave(target):
                 target.router.close()
 

@@ -11,6 +11,7 @@ from pyrpc_xds.errors import DeadlineExceeded, Unavailable
 from pyrpc_xds.transports.triple import TripleConnector, TripleDeadlineExceeded, TripleUnavailable
 from pyrpc_xds.transports.triple.connection import Drained
 from pyrpc_xds.transports.triple.errors import TripleCancelled
+from pyrpc_xds.transports.triple.method import Method
 from pyrpc_xds.transports.triple.target import (
     CONNECT_SECONDS,
     MAX_ENDPOINTS,
@@ -18,7 +19,6 @@ from pyrpc_xds.transports.triple.target import (
     Configure,
     Connect,
     Explain,
-    Method,
     Pause,
     Start,
     Step,
