@@ -12,9 +12,11 @@ from ._version import __version__
 from .attachments import attachments, current_attachments, incoming_attachments
 from .errors import (
     CallError,
+    ClosedError,
     Code,
     ConfigError,
     DeadlineExceeded,
+    PortNotBound,
     PyrpcXdsError,
     RemoteProtocolError,
     Unavailable,
@@ -31,10 +33,12 @@ if TYPE_CHECKING:
 __all__ = [
     "Bootstrap",
     "CallError",
+    "ClosedError",
     "Code",
     "ConfigError",
     "DeadlineExceeded",
     "Dubbo",
+    "PortNotBound",
     "PyrpcXdsError",
     "RemoteProtocolError",
     "Unavailable",

@@ -36,7 +36,15 @@ _OWN_TRANSPORTS = {
 
 
 class XdsClient:
-    """A member of the mesh.
+    """A member of the mesh::
+
+        with pyrpc_xds.XdsClient.from_env() as xds:
+            stub = GreeterStub(xds.triple.channel("xds:///greeter.default.svc.cluster.local:20000"))
+            greeter = xds.thrift.client(greeter_thrift.Greeter, "xds:///greeter.default.svc.cluster.local:9090")
+
+    :attr:`triple` and :attr:`thrift` make clients and servers, for threads and, with ``aio_`` before the name, for
+    asyncio; ``help(xds.triple)`` and ``help(xds.thrift)`` tell their arguments. A target ``xds:///HOST:PORT`` is looked
+    up in the mesh; ``HOST:PORT`` and ``direct:///IP:PORT`` are one endpoint, without rules.
 
     One per process is enough: targets share its ADS stream, its clusters and its connections. Nothing is
     connected and no thread is started before the first target is used.
@@ -89,13 +97,15 @@ class XdsClient:
 
     @property
     def triple(self) -> TripleTransport:
-        """Channels and servers for Triple and gRPC."""
+        """Channels and servers for Triple and gRPC: ``channel(target, ...)``, ``server(address=..., ...)`` and their
+        ``aio_`` twins; the arguments are those of :class:`pyrpc_xds.transports.triple.TripleTransport`."""
         transport: TripleTransport = self.transport("triple")
         return transport
 
     @property
     def thrift(self) -> ThriftTransport:
-        """Clients and servers for Thrift."""
+        """Clients and servers for Thrift: ``client(Service, target, ...)``, ``server(Service, handler, address, ...)``
+        and their ``aio_`` twins; the arguments are those of :class:`pyrpc_xds.transports.thrift.ThriftTransport`."""
         transport: ThriftTransport = self.transport("thrift")
         return transport
 

@@ -47,7 +47,16 @@ _SERVER = {
 
 
 class ThriftTransport:
-    """Thrift over thriftpy2: ``xds.thrift`` of a client of the mesh.
+    """Thrift over thriftpy2: ``xds.thrift`` of a client of the mesh::
+
+        greeter = xds.thrift.client(greeter_thrift.Greeter, "xds:///greeter.default.svc.cluster.local:9090")
+        greeter.SayHello(request)
+
+        with xds.thrift.server(greeter_thrift.Greeter, Handler(), "0.0.0.0:9090") as server:
+            server.serve()
+
+    The service comes from an IDL that thriftpy2 loaded. ``aio_client`` and ``aio_server`` take the arguments of
+    ``client`` and ``server``; what they give is awaited. Wrong arguments are a :class:`pyrpc_xds.UsageError`.
 
     :param mesh: what decides where calls go.
     """

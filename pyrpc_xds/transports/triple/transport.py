@@ -69,7 +69,17 @@ _SERVER = {
 
 
 class TripleTransport:
-    """Triple and gRPC over the mesh (:class:`pyrpc_xds.transports.base.Transport`).
+    """Triple and gRPC over the mesh, with generated stubs and servicers: ``xds.triple`` of a client of the mesh::
+
+        stub = GreeterStub(xds.triple.channel("xds:///greeter.default.svc.cluster.local:20000"))
+        stub.SayHello(request, timeout=1.5)
+
+        server = xds.triple.server(address="0.0.0.0:20000")
+        add_GreeterServicer_to_server(Greeter(), server)
+        server.serve()
+
+    ``aio_channel`` and ``aio_server`` take the arguments of ``channel`` and ``server``, for asyncio. Wrong arguments
+    are a :class:`pyrpc_xds.UsageError`.
 
     :param mesh: the core. When it closes, every open channel is closed.
     """
@@ -177,6 +187,7 @@ class TripleTransport:
         :param max_workers: threads that run handlers (a stream holds one); ``None``: processors + 4, at
             most 32.
         :param maximum_concurrent_rpcs: calls beyond it are refused as RESOURCE_EXHAUSTED; ``None``: no limit.
+        :param compression: of what is sent, unless a handler says otherwise.
         :param grace: seconds that running calls have when the server stops.
         :param drain: seconds for which :meth:`TripleServer.serve` goes on taking calls after SIGTERM or SIGINT
             while the health service says NOT_SERVING (:meth:`TripleServer.drain`): as long as the news that this

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -336,3 +337,19 @@ def test_a_servicer_that_lacks_methods_is_refused_naming_them(xds: pyrpc_xds.Xds
 def test_a_client_names_its_wrong_argument(make: Callable[[], Any], says: str) -> None:
     with pytest.raises(UsageError, match=says):
         make()
+
+
+# -- what help() says ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["thrift", "triple"])
+def test_help_tells_every_argument_of_a_transport(xds: pyrpc_xds.XdsClient, name: str) -> None:
+    transport = getattr(xds, name)
+    assert f"xds.{name}." in (type(transport).__doc__ or "")
+    for function in ("server", "client" if name == "thrift" else "channel"):
+        made = getattr(type(transport), function)
+        told = inspect.getdoc(made) or ""
+        missing = [each for each in inspect.signature(made).parameters if f":param {each}:" not in told]
+        assert missing == ["self"]
+        twin = getattr(type(transport), f"aio_{function}")
+        assert f":meth:`{function}`" in (inspect.getdoc(twin) or "")
