@@ -2,7 +2,7 @@
 
 cimport cython
 
-cdef unsigned long long MASK, GAMMA, MIX_1, MIX_2, LOW_32, MAX_TOTAL
+cdef unsigned long long MASK, GAMMA, MIX_1, MIX_2, LOW_32, MAX_TOTAL, OFFSET
 
 
 cdef class Rng:
@@ -42,6 +42,9 @@ cdef class WeightedPicker(Picker):
     cdef unsigned long long total, first_edge
     cdef list edges
 
+    @cython.locals(edges=list, edge="unsigned long long", index=Py_ssize_t)
+    cdef unsigned long long add_up(self) except? 0
+
     @cython.locals(draw="unsigned long long", edge="unsigned long long", low=Py_ssize_t, high=Py_ssize_t,
                    middle=Py_ssize_t)
     cpdef object pick(self)
@@ -51,6 +54,10 @@ cdef class WeightedRoundRobinPicker(Picker):
     cdef list weights, offsets
     cdef unsigned long long largest, round
     cdef Py_ssize_t turn
+
+    @cython.locals(offsets=list, largest="unsigned long long", offset="unsigned long long",
+                   index="unsigned long long")
+    cdef int spread(self) except -1
 
     @cython.locals(weight="unsigned long long", offset="unsigned long long", phase="unsigned long long",
                    round_="unsigned long long", turn=Py_ssize_t, chosen=Py_ssize_t)

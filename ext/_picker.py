@@ -117,16 +117,20 @@ class WeightedPicker(Picker):
     """
 
     def __init__(self, items: tuple[object, ...], weights: tuple[int, ...], rng: Rng) -> None:
-        kept = positive(items, weights)
-        Picker.__init__(self, tuple([item for item, _ in kept]))
+        kept, self.edges = positive(items, weights)
+        Picker.__init__(self, kept)
         self.rng = rng
-        self.total = sum([weight for _, weight in kept])
-        self.edges = []
-        edge = 0
-        for _, weight in kept:
-            edge = edge + weight
-            self.edges.append(edge)
+        self.total = self.add_up()
         self.first_edge = self.edges[0]
+
+    def add_up(self) -> int:
+        """Make edges of the weights; the last one is their sum."""
+        edges = self.edges
+        edge = 0
+        for index in range(self.count):
+            edge = edge + edges[index]
+            edges[index] = edge
+        return edge
 
     def pick(self) -> object:
         """See :class:`Picker`."""
@@ -160,14 +164,21 @@ class WeightedRoundRobinPicker(Picker):
     """
 
     def __init__(self, items: tuple[object, ...], weights: tuple[int, ...], start: int = 0) -> None:
-        kept = positive(items, weights)
-        Picker.__init__(self, tuple([item for item, _ in kept]))
-        self.weights = [weight for _, weight in kept]
+        kept, self.weights = positive(items, weights)
+        Picker.__init__(self, kept)
         self.largest = max(self.weights)
-        # Each item has its own offset, or all of one weight would sit out the same rounds.
-        self.offsets = [index * OFFSET % self.largest for index in range(self.count)]
+        self.offsets = []
+        self.spread()
         self.turn = start % self.count
         self.round = (start // self.count) % self.largest
+
+    def spread(self) -> None:
+        """Give each item its own offset, or all of one weight would sit out the same rounds."""
+        offsets = self.offsets
+        largest = self.largest
+        for index in range(self.count):
+            offset = index * OFFSET % largest
+            offsets.append(offset)
 
     def pick(self) -> object:
         """See :class:`Picker`."""
@@ -205,15 +216,19 @@ class LocalityPicker(Picker):
         return picker.pick()
 
 
-def positive(items: tuple[object, ...], weights: tuple[int, ...]) -> list[tuple[object, int]]:
-    """Items with their weights, those of weight 0 left out.
+def positive(items: tuple[object, ...], weights: tuple[int, ...]) -> tuple[tuple[object, ...], list[int]]:
+    """Items and their weights, those of weight 0 left out.
 
     :raises ValueError: the counts differ, a weight is negative, or the sum is not 1 to 2**32.
     """
     if len(items) != len(weights):
         raise ValueError(f"{len(items)} items with {len(weights)} weights")
-    if min(weights, default=0) < 0:
+    least = min(weights, default=0)
+    if least < 0:
         raise ValueError("a weight is negative")
     if not 1 <= sum(weights) <= MAX_TOTAL:
         raise ValueError(f"the weights sum to {sum(weights)}, not 1 to 2**32")
-    return [(item, weight) for item, weight in zip(items, weights, strict=True) if weight]
+    if least:
+        return tuple(items), list(weights)
+    kept = [(item, weight) for item, weight in zip(items, weights, strict=True) if weight]
+    return tuple([item for item, _ in kept]), [weight for _, weight in kept]

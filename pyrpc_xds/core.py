@@ -37,7 +37,7 @@ from .model.route import (
 from .model.snapshot import ClusterConfig, MeshSnapshot
 from .routing.router import Router
 from .transports.base import Connector
-from .xds.driver import AdsDriver
+from .xds.driver import AdsDriver, breathe
 from .xds.names import Target, TargetKind, parse_target
 
 # A call may have read the snapshot before the one that dropped its endpoint; after this many seconds none has.
@@ -84,7 +84,7 @@ class Core:
                 raise ClosedError(f"{target}: the XdsClient is closed")
             clusters = self._clusters.get(connector.key)
             if clusters is None:
-                clusters = LiveClusters(connector, time.monotonic, self._rng, self._retire)
+                clusters = LiveClusters(connector, time.monotonic, self._rng, self._retire, breathe)
                 self._clusters[connector.key] = clusters
             clusters.routers += 1
             follower = self._followers[router] = Follower(

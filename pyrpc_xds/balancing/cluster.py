@@ -18,6 +18,8 @@ from .policy import AddressPicker, build_picker
 
 # How many further picks are spent on finding a healthy endpoint before an unhealthy one is used after all.
 MAX_PASSED_OVER = 64
+# Endpoints above which calls are let in between the steps of applying an update.
+MANY = 200
 
 _ADDRESS = itemgetter(Endpoint._fields.index("address"))
 
@@ -64,8 +66,11 @@ class LiveCluster:
             endpoint = self._endpoints[picker.pick()]
         return best
 
-    def apply(self, state: ClusterState, rng: Rng) -> None:
-        """Follow the configuration."""
+    def apply(self, state: ClusterState, rng: Rng, breathe: Callable[[], None]) -> None:
+        """Follow the configuration.
+
+        :param breathe: called between steps, where there are many endpoints.
+        """
         self.state = state
         if isinstance(state, ClusterFailure):
             self._failure = f"cannot be used: {state.reason}"
@@ -82,7 +87,11 @@ class LiveCluster:
                 f"has no usable endpoints (EDS {state.cluster.eds_service_name!r}); "
                 "check the pods' readiness and labels, and the DestinationRule's subset"
             )
+            if len(self.addresses) > MANY:
+                breathe()
             self._picker = build_picker(state, rng) if self.addresses else None
+            if len(self.addresses) > MANY:
+                breathe()
 
     def __repr__(self) -> str:
         return f"<LiveCluster {self.name} {len(self.addresses)} endpoints>"
@@ -102,13 +111,22 @@ class LiveClusters:
     :ivar routers: how many routers use them; the client's to count.
     :param rng: draws for every picker and route table; gives each picker its start, so that clients do not move in
         step.
+    :param breathe: lets other threads have the interpreter for a moment.
     """
 
-    def __init__(self, connector: Connector, clock: Callable[[], float], rng: Rng, retire: Retire) -> None:
+    def __init__(
+        self,
+        connector: Connector,
+        clock: Callable[[], float],
+        rng: Rng,
+        retire: Retire,
+        breathe: Callable[[], None] = lambda: None,
+    ) -> None:
         self.routers = 0
         self.rng = rng
         self._clock = clock
         self._retire = retire
+        self._breathe = breathe
         self._lock = threading.Lock()
         # Guarded by _lock, except that calls look endpoints up.
         self.endpoints = LiveEndpoints(connector, clock)
@@ -131,7 +149,7 @@ class LiveClusters:
             if _same(cluster.state, state):
                 return
             before = cluster.addresses
-            cluster.apply(state, self.rng)
+            cluster.apply(state, self.rng, self._breathe)
             unused = self._take_out_unused(before, cluster.addresses)
         self._retire(unused)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Protocol
 
 from .._picker import (
@@ -18,6 +19,9 @@ from .._picker import (
 from ..model.cluster import LbPolicy
 from ..model.endpoint import Endpoint, Locality
 from ..model.snapshot import ClusterConfig
+
+_ADDRESS = itemgetter(Endpoint._fields.index("address"))
+_WEIGHT = itemgetter(Endpoint._fields.index("weight"))
 
 
 class AddressPicker(Protocol):
@@ -48,10 +52,10 @@ def build_picker(config: ClusterConfig, rng: Rng) -> AddressPicker:
 
 def _locality_picker(policy: LbPolicy, locality: Locality, rng: Rng) -> Picker:
     endpoints: Sequence[Endpoint] = locality.endpoints
-    addresses, weights = zip(*endpoints, strict=True)
+    addresses, weights = tuple(map(_ADDRESS, endpoints)), tuple(map(_WEIGHT, endpoints))
     if len(addresses) == 1:
         return SinglePicker(addresses)
-    even = min(weights) == max(weights)
+    even = weights.count(weights[0]) == len(weights)
     if policy is LbPolicy.RANDOM:
         return RandomPicker(addresses, rng) if even else WeightedPicker(addresses, weights, rng)
     start = rng.next()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -35,6 +35,7 @@ class CacheEntry:
     :ivar updated: clock of the last word about it, in seconds; ``None``: none yet.
     :ivar deadline: when a request that is still unanswered means that it does not exist; only while a stream
         is open and the request has been sent.
+    :ivar follow: decodes the versions after the first (:attr:`.types.ResourceType.follow`); ``None``: none came yet.
     :ivar first_ask: its name was in the first request of its type on this stream.
     """
 
@@ -50,6 +51,7 @@ class CacheEntry:
     updated: float | None = None
     deadline: float | None = None
     first_ask: bool = False
+    follow: Callable[[bytes], Any] | None = None
 
     def watched_by(self, watcher: Watcher) -> bool:
         """Whether ``watcher`` is among the watchers."""

@@ -47,6 +47,18 @@ _log = logging.getLogger("pyrpc_xds.xds")
 _BUG_PAUSE = 0.1
 # A turn of the loop ends after so many commands or rounds of news, so that no flood starves the rest.
 _MAX_BATCH = 1000
+LARGE = 8192
+"""Bytes of a response above which callers are let in between the steps of applying it."""
+_BREATH = 0.0001
+
+
+def breathe() -> None:
+    """Let other threads have the interpreter.
+
+    A thread that computes keeps it for 5 ms (:func:`sys.setswitchinterval`, which is the program's), many times what
+    a call takes; letting go of it for no time would give it to nobody.
+    """
+    time.sleep(_BREATH)
 
 
 class AdsDriver:
@@ -320,6 +332,7 @@ class AdsDriver:
                 continue  # the last words of a stream that was given up
             if message is not None:
                 self._received(stream, message)
+                time.sleep(0.0001)
                 return stream if self._stream is stream else None
             if error is not None:
                 self._lost(error)
@@ -361,7 +374,12 @@ class AdsDriver:
     def _received(self, stream: AdsStream, message: bytes) -> None:
         now = self._clock()
         try:
-            self._session.received(decode_response(message), now)
+            response = decode_response(message)
+            if len(message) > LARGE:
+                breathe()
+            self._session.received(response, now)
+            if len(message) > LARGE:
+                breathe()
         except StreamError as error:
             self._lost(error)
             return

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..bootstrap import Node
 from ..errors import ResourceError, ResourceInvalid, ResourceNotFound, StreamError, XdsError
 from .cache import CacheEntry, ResourceCache, ResourceState
-from .decode.envelope import DiscoveryRequest, DiscoveryResponse, RawResource
+from .decode.envelope import DiscoveryRequest, DiscoveryResponse, RawResource, first_string
 from .types import TYPES, ResourceType
 from .watch import Watcher
 
@@ -427,7 +427,7 @@ class Session:
                 if known is not None:
                     name, model = known.name, known.model
                 else:
-                    name, model = kind.decode(resource.value)
+                    name, model = kind.decode(resource.value, self._following(kind, resource.value))
                 if name in good or name in bad:
                     raise ResourceInvalid(kind.short_name, name, "is in the response more than once")
                 good[name] = (resource.value, model)
@@ -439,6 +439,20 @@ class Session:
                 else:
                     unnamed.append(error)
         return good, bad, unnamed
+
+    def _following(self, kind: ResourceType, raw: bytes) -> Callable[[bytes], Any] | None:
+        """What decodes a later version of a resource that is held."""
+        if kind.follow is None:
+            return None
+        try:
+            entry = self.cache.of(kind).get(first_string(raw))
+        except ValueError:
+            return None
+        if entry is None or entry.model is None:
+            return None
+        if entry.follow is None:
+            entry.follow = kind.follow()
+        return entry.follow
 
     def _accept(
         self, state: _TypeState, entry: CacheEntry, raw: bytes, model: Any, version: str, now: float
@@ -505,6 +519,7 @@ class Session:
     def _forget(self, state: _TypeState, entry: CacheEntry) -> None:
         state.by_raw.pop(entry.raw, None)
         entry.model = None
+        entry.follow = None
         entry.raw = b""
         entry.version = ""
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import ResourceInvalid
 from .decode.cluster import decode_cluster
-from .decode.endpoint import decode_cluster_load_assignment
+from .decode.endpoint import FollowingAssignments, decode_cluster_load_assignment
 from .decode.listener import decode_listener
 from .decode.route import decode_route_configuration
 
@@ -35,14 +35,17 @@ class ResourceType:
     wildcard_name: Callable[[bytes], str] | None = None
     """The name of an encoded resource, where the type is asked for as a whole (no names) and only what is watched
     is decoded; ``None``: it is asked for by name. Raises ``ValueError``."""
+    follow: Callable[[], Callable[[bytes], Any]] | None = None
+    """Makes a decoder for one resource that remembers parts of the version before; ``None``: there is none."""
 
-    def decode(self, raw: bytes) -> tuple[str, Any]:
+    def decode(self, raw: bytes, decoder: Callable[[bytes], Any] | None = None) -> tuple[str, Any]:
         """The resource's name and model.
 
+        :param decoder: what :attr:`follow` made for the resource.
         :raises ResourceInvalid: whatever goes wrong; its ``name`` is empty where that is unknown.
         """
         try:
-            model = self.decoder(raw)
+            model = (decoder or self.decoder)(raw)
             return model.name, model
         except ResourceInvalid:
             raise
@@ -65,6 +68,7 @@ EDS: ResourceType = ResourceType(
     f"{_PREFIX}endpoint.v3.ClusterLoadAssignment",
     False,
     decode_cluster_load_assignment,
+    follow=FollowingAssignments,
 )
 
 TYPES: Mapping[str, ResourceType] = {kind.type_url: kind for kind in (CDS, EDS, LDS, RDS)}

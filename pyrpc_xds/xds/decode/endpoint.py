@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from operator import itemgetter
 from socket import AF_INET, AF_INET6, inet_pton
-from typing import Any
+from typing import Any, NamedTuple
 
 from envoy.config.core.v3 import address_pb2
-from envoy.config.endpoint.v3 import endpoint_pb2
+from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
+from google.protobuf.message import DecodeError
 
+from ..._parts import Cutter, Malformed
 from ...model.endpoint import ClusterLoadAssignment, Endpoint, Locality
 from .common import MAX_UINT32, Refused, decoder
 
 _SOCKET_MATCH = "envoy.transport_socket_match"
 _TCP = address_pb2.SocketAddress.TCP
+_ADDRESS = itemgetter(Endpoint._fields.index("address"))
+_WEIGHT = itemgetter(Endpoint._fields.index("weight"))
+_parsed = endpoint_components_pb2.LbEndpoint.FromString
 _new = tuple.__new__  # half the price of calling a named tuple's class
 
 
-def _assignment(message: Any) -> ClusterLoadAssignment:
+def _assignment(
+    message: Any, read: Callable[[int, Any], _Group] = lambda index, group: _group(_read(group.lb_endpoints))
+) -> ClusterLoadAssignment:
+    """:param read: gives the endpoints of the locality of this index."""
     notes = []
     if message.policy.drop_overloads:
         notes.append("policy.drop_overloads is not applied")
@@ -38,7 +48,12 @@ def _assignment(message: Any) -> ClusterLoadAssignment:
         names.add((priority, name))
         weights[priority] = weights.get(priority, 0) + weight
         try:
-            endpoints = _endpoints(group, addresses.setdefault(priority, set()))
+            if group.HasField("leds_cluster_locality_config"):
+                raise Refused("leds_cluster_locality_config is not supported")
+            found = read(index, group)
+            seen = addresses.get(priority)
+            endpoints = _usable(found, seen or set())
+            addresses[priority] = found.addresses if seen is None else seen | found.addresses
         except Refused as error:
             raise error.inside(place) from None
         localities.append(Locality(name, weight, priority, endpoints))
@@ -55,23 +70,21 @@ def _assignment(message: Any) -> ClusterLoadAssignment:
     return ClusterLoadAssignment(message.cluster_name, tuple(localities), tuple(notes))
 
 
-def _endpoints(group: Any, seen: set[str]) -> tuple[Endpoint, ...]:
-    """The usable endpoints of a locality, one per address.
+class _Unused(Endpoint):
+    """One that takes no calls. Its weight counts among those that must not add up to too much."""
 
-    :param seen: addresses of the same priority so far; as in Envoy the first of several wins.
-    """
-    if group.HasField("leds_cluster_locality_config"):
-        raise Refused("leds_cluster_locality_config is not supported")
+    __slots__ = ()
+
+
+def _read(entries: Iterable[Any]) -> list[Endpoint]:
+    """Each LbEndpoint, :class:`_Unused` where it takes no calls."""
     endpoints: list[Endpoint] = []
-    addresses: list[str] = []
-    total = 0
-    for index, entry in enumerate(group.lb_endpoints):
+    for index, entry in enumerate(entries):
         weight = entry.load_balancing_weight.value
         if not weight:
             if entry.HasField("load_balancing_weight"):
                 raise Refused(f"lb_endpoints[{index}]: load_balancing_weight is 0")
             weight = 1
-        total += weight
         socket = entry.endpoint.address.socket_address
         host, port = socket.address, socket.port_value
         # The usual endpoint is TCP to an IPv4 address and a number; everything else takes the slow way.
@@ -83,20 +96,51 @@ def _endpoints(group: Any, seen: set[str]) -> tuple[Endpoint, ...]:
                 address = _address(entry)
             except Refused as error:
                 raise error.inside(f"lb_endpoints[{index}]") from None
-        if entry.health_status in (0, 1):  # UNKNOWN, HEALTHY
-            addresses.append(address)
-            endpoints.append(_new(Endpoint, (address, weight)))
-    if total > MAX_UINT32:
-        raise Refused(f"the endpoint weights add up to {total}, more than {MAX_UINT32}")
-    unique = set(addresses)
-    if len(unique) < len(addresses) or not seen.isdisjoint(unique):
-        by_address: dict[str, Endpoint] = {}
-        for endpoint in endpoints:
-            if endpoint.address not in seen:
-                by_address.setdefault(endpoint.address, endpoint)
-        endpoints = list(by_address.values())
-    seen |= unique
-    return tuple(endpoints)
+        usable = entry.health_status in (0, 1)  # UNKNOWN, HEALTHY
+        endpoints.append(_new(Endpoint if usable else _Unused, (address, weight)))
+    return endpoints
+
+
+class _Group(NamedTuple):
+    """The endpoints of a locality, as it has them.
+
+    :param endpoints: those that take calls; an address may be there twice.
+    :param addresses: of those.
+    :param total: of all weights.
+    """
+
+    endpoints: tuple[Endpoint, ...]
+    addresses: set[str]
+    total: int
+
+
+def _group(read: list[Endpoint]) -> _Group:
+    total = sum(map(_WEIGHT, read))
+    used = _used(read, len(read) - list(map(type, read)).count(_Unused))
+    return _Group(used, set(map(_ADDRESS, used)), total)
+
+
+def _used(read: list[Endpoint], count: int) -> tuple[Endpoint, ...]:
+    """:param count: how many of them are."""
+    if count == len(read):
+        return tuple(read)
+    return tuple([endpoint for endpoint in read if type(endpoint) is Endpoint])
+
+
+def _usable(group: _Group, seen: set[str]) -> tuple[Endpoint, ...]:
+    """One endpoint per address.
+
+    :param seen: addresses of the same priority so far; as in Envoy the first of several wins.
+    """
+    if group.total > MAX_UINT32:
+        raise Refused(f"the endpoint weights add up to {group.total}, more than {MAX_UINT32}")
+    if len(group.addresses) == len(group.endpoints) and seen.isdisjoint(group.addresses):
+        return group.endpoints
+    by_address: dict[str, Endpoint] = {}
+    for endpoint in group.endpoints:
+        if endpoint.address not in seen:
+            by_address.setdefault(endpoint.address, endpoint)
+    return tuple(by_address.values())
 
 
 def _address(entry: Any) -> str:
@@ -164,3 +208,70 @@ decode_sidecar_assignment = decoder(
 
 :raises ResourceInvalid: as :data:`decode_cluster_load_assignment`.
 """
+
+_FIELDS = endpoint_pb2.ClusterLoadAssignment.DESCRIPTOR.fields_by_name
+_LOCALITIES: int = _FIELDS["endpoints"].number
+_LB_ENDPOINTS: int = _FIELDS["endpoints"].message_type.fields_by_name["lb_endpoints"].number
+# Places at which an assignment has changed, above which its endpoints have probably moved.
+_FEW = 16
+
+
+class FollowingAssignments:
+    """Decodes the versions of one assignment, one after another, as :data:`decode_cluster_load_assignment` does.
+
+    An endpoint whose bytes the version before had is not decoded again, and is the same object: the cost of a push
+    follows what it changes, as far as it can when all of it is sent.
+    """
+
+    def __init__(self) -> None:
+        # Of the last version, by locality: by place the bytes, and what they were read as; and what came of it.
+        self._parts: list[list[bytes]] = []
+        self._read: list[list[Endpoint]] = []
+        self._groups: list[_Group] = []
+
+    def __call__(self, raw: bytes) -> ClusterLoadAssignment:
+        """:raises ResourceInvalid: see there."""
+        try:
+            rest, parts, changed = Cutter(raw).cut(_LOCALITIES, _LB_ENDPOINTS, self._parts)
+            read, groups = [], []
+            for index, each in enumerate(zip(parts, changed, strict=True)):
+                endpoints = self._reread(index, *each)
+                read.append(endpoints)
+                groups.append(self._regroup(index, endpoints, each[1]) or _group(endpoints))
+            message = endpoint_pb2.ClusterLoadAssignment.FromString(rest)
+            result = _assignment(message, lambda index, _: groups[index])
+        except (Malformed, DecodeError, Refused):
+            # Which says what is wrong, and where.
+            return decode_cluster_load_assignment(raw)
+        self._parts, self._read, self._groups = parts, read, groups
+        return result
+
+    def _reread(self, index: int, parts: list[bytes], places: list[int]) -> list[Endpoint]:
+        before = self._read[index] if index < len(self._read) else []
+        known: dict[bytes, Endpoint] = {}
+        if before and len(places) > _FEW:
+            # Endpoints have moved.
+            known.update(zip(self._parts[index], before, strict=True))
+        endpoints: list[Any] = before[: len(parts)]
+        endpoints += [None] * (len(parts) - len(endpoints))
+        for place in places:
+            endpoints[place] = known.get(parts[place])
+        new = [place for place in places if endpoints[place] is None]
+        for place, endpoint in zip(new, _read(map(_parsed, [parts[place] for place in new])), strict=True):
+            endpoints[place] = endpoint
+        return endpoints
+
+    def _regroup(self, index: int, endpoints: list[Endpoint], places: list[int]) -> _Group | None:
+        """The group of the version before with other weights at some places; ``None``: it differs in more."""
+        if index >= len(self._groups):
+            return None
+        before, group = self._read[index], self._groups[index]
+        if len(before) != len(endpoints):
+            return None
+        total = group.total
+        for place in places:
+            old, new = before[place], endpoints[place]
+            if old.address != new.address or type(old) is not type(new):
+                return None
+            total += new.weight - old.weight
+        return _Group(_used(endpoints, len(group.endpoints)), group.addresses, total)

@@ -10,7 +10,7 @@ import pytest
 
 from tests.unit.ext.variants import ROOT
 
-MODULES = ("_matcher", "_picker")
+MODULES = ("_matcher", "_parts", "_picker")
 Signature = tuple[tuple[str, ...], tuple[str, ...]]
 
 
@@ -49,7 +49,7 @@ def test_stub_and_source_have_the_same_signatures(name: str) -> None:
         if wanted is not None and source.get(what) != wanted
     }
     assert differing == {}
-    assert len(stub) > 15
+    assert len(stub) > 3
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -79,4 +79,4 @@ def test_pxd_declares_only_what_the_source_has(name: str) -> None:
     ]
     methods = {what.partition(".")[2] for what in source}
     assert set(declared) <= methods
-    assert len(declared) > 5
+    assert len(declared) > 3

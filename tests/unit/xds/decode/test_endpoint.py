@@ -8,10 +8,16 @@ from typing import Any
 import pytest
 from envoy.config.core.v3 import address_pb2, health_check_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pyrpc_xds.errors import ResourceInvalid
 from pyrpc_xds.model.endpoint import ClusterLoadAssignment, Endpoint, Locality
-from pyrpc_xds.xds.decode.endpoint import decode_cluster_load_assignment, decode_sidecar_assignment
+from pyrpc_xds.xds.decode.endpoint import (
+    FollowingAssignments,
+    decode_cluster_load_assignment,
+    decode_sidecar_assignment,
+)
 from tests.unit.xds.build import assignment, lb_endpoint, locality
 
 MAX = 2**32 - 1
@@ -248,3 +254,68 @@ def test_address_named_twice_has_the_labels_of_the_one_that_has_some() -> None:
     )
     found = decode_sidecar_assignment(message.SerializeToString())
     assert found.socket_labels == (("10.0.0.1:80", (("tlsMode", "istio"),)),)
+
+
+# -- one version after another
+
+
+HOSTS = st.lists(
+    st.tuples(st.integers(1, 6), st.integers(1, 3), st.sampled_from([0, 1, 2, 3])), max_size=8
+).map(tuple)
+
+
+def version(groups: list[tuple[tuple[int, int, int], ...]]) -> bytes:
+    localities = []
+    for number, hosts in enumerate(groups):
+        entries = []
+        for host, weight, health in hosts:
+            entry = weighted(f"10.0.0.{host}", weight)
+            entry.health_status = health
+            entries.append(entry)
+        localities.append(locality(entries, zone=str(number)))
+    return bytes(assignment("c", localities).SerializeToString())
+
+
+@given(versions=st.lists(st.lists(HOSTS, max_size=3), min_size=1, max_size=6))
+def test_following_versions_are_decoded_as_each_alone(versions: list[Any]) -> None:
+    follow = FollowingAssignments()
+    for each in versions:
+        raw = version(each)
+        assert follow(raw) == decode_cluster_load_assignment(raw)
+
+
+def test_following_version_keeps_what_has_not_changed() -> None:
+    follow = FollowingAssignments()
+    hosts = [(host, 1, 1) for host in range(1, 101)]
+    first = follow(version([tuple(hosts)])).localities[0].endpoints
+    hosts[40] = (41, 2, 1)
+    second = follow(version([tuple(hosts)])).localities[0].endpoints
+    assert second[40] == ("10.0.0.41:80", 2)
+    assert all(new is old for new, old in zip(second, first, strict=True) if new.address != "10.0.0.41:80")
+    moved = follow(version([tuple(reversed(hosts))])).localities[0].endpoints
+    assert set(map(id, moved)) == set(map(id, second))
+
+
+def test_following_version_that_is_refused_is_refused_as_alone_and_forgotten() -> None:
+    follow = FollowingAssignments()
+    good = version([((1, 1, 1), (2, 1, 1))])
+    follow(good)
+    bad = assignment("c", [locality([lb_endpoint("10.0.0.1"), lb_endpoint("not an address")])])
+    refused = []
+    for decode in (follow, decode_cluster_load_assignment):
+        with pytest.raises(ResourceInvalid) as caught:
+            decode(bad.SerializeToString())
+        refused.append(str(caught.value))
+    assert refused[0] == refused[1]
+    assert "lb_endpoints[1]" in refused[0]
+    with pytest.raises(ResourceInvalid):
+        follow(good[:-1])
+    assert follow(good) == decode_cluster_load_assignment(good)
+
+
+def test_weights_of_a_following_version_are_added_up_again() -> None:
+    follow = FollowingAssignments()
+    follow(version([((1, 1, 1), (2, 1, 2))]))
+    too_much = version([((1, MAX, 1), (2, 1, 2))])
+    with pytest.raises(ResourceInvalid, match="add up"):
+        follow(too_much)

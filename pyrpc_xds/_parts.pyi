@@ -1,0 +1,9 @@
+"""Types of ``ext/_parts.py``, compiled or not; its docstrings are there."""
+
+class Malformed(ValueError): ...
+
+class Cutter:
+    def __init__(self, raw: bytes) -> None: ...
+    def cut(
+        self, outer: int, inner: int, before: list[list[bytes]]
+    ) -> tuple[bytes, list[list[bytes]], list[list[int]]]: ...
