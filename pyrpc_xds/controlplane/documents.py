@@ -41,6 +41,9 @@ _ISTIO_KINDS = {
 }
 _ISTIO_GROUPS = ("networking.istio.io", "security.istio.io", "telemetry.istio.io", "extensions.istio.io")
 
+# libyaml's loader recurses in C, and ends the process somewhere beyond 20,000.
+MAX_DEPTH = 1000
+
 Read = Callable[[Meta, Fields], Resource]
 
 
@@ -185,11 +188,19 @@ def read_yaml(text: str, *, strict: bool = False) -> Iterator[tuple[int, Any]]:
     :param strict: raise yaml's error where the text is not YAML; otherwise end there.
     """
     yaml = import_yaml()
-    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
+    make: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    loader = make(text)
     try:
+        if _may_be_deep(text) and _depth(yaml.parse(text, Loader=make)) > MAX_DEPTH:
+            raise yaml.YAMLError(f"it is nested more than {MAX_DEPTH} deep")
         while loader.check_node():
             node = loader.get_node()
-            yield node.start_mark.line + 1, loader.construct_document(node)
+            try:
+                document = loader.construct_document(node)
+            except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+                # PyYAML's own, of values such as the date 2026-13-45.
+                raise yaml.YAMLError(f"a value is not what it looks like: {error}") from None
+            yield node.start_mark.line + 1, document
     except yaml.YAMLError:
         if strict:
             raise
@@ -204,6 +215,24 @@ def import_yaml() -> Any:
     except ImportError:
         raise missing_extra("control-plane", "yaml", "the control plane") from None
     return yaml
+
+
+def _may_be_deep(text: str) -> bool:
+    """Whether it has enough of what nests without a line of its own, whose indentation would bound the depth."""
+    return max(text.count(mark) for mark in ("[", "{", "- ", "? ")) > MAX_DEPTH
+
+
+def _depth(events: Iterable[Any]) -> int:
+    """How deeply the collections of a YAML text are nested, up to a little more than is allowed."""
+    depth = deepest = 0
+    for event in events:
+        kind = type(event).__name__
+        depth += kind in {"SequenceStartEvent", "MappingStartEvent"}
+        depth -= kind in {"SequenceEndEvent", "MappingEndEvent"}
+        deepest = max(deepest, depth)
+        if deepest > MAX_DEPTH:
+            break
+    return deepest
 
 
 def read_text(text: str, source: str = "", *, domain: str = CLUSTER_DOMAIN) -> Documents:

@@ -36,6 +36,14 @@ def service_entry(spec: str) -> str:
 ROUTE = "route: [{destination: {host: s}}]"
 BAD = {
     "not YAML": ("a: [", "a.yaml, line 7: this is not YAML"),
+    "a date that is none": (
+        "a: 2026-13-45",
+        "a.yaml: this is not YAML: a value is not what it looks like: month",
+    ),
+    "an integer that is none": (
+        "a: !!int x",
+        "a.yaml: this is not YAML: a value is not what it looks like: invalid",
+    ),
     "not a mapping": ("- 1", "a.yaml, line 6: the document is a list"),
     "no kind": ("apiVersion: v1\nmetadata: {name: x}", "a.yaml, line 6: kind is missing"),
     "no name": ("apiVersion: v1\nkind: Service", "line 6: metadata.name is missing"),
@@ -267,3 +275,9 @@ def test_a_file_that_is_not_text_is_an_error_that_names_it(tmp_path: Path) -> No
 def test_a_folder_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such folder"):
         config_files(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("text", ["[" * 60_000, "- " * 60_000 + "x", "a: {" * 60_000], ids=["[", "-", "{"])
+def test_yaml_nested_without_end_is_an_error_and_not_the_end_of_the_process(text: str) -> None:
+    (error,) = read_text(text, "a.yaml").errors
+    assert str(error) == "a.yaml: this is not YAML: it is nested more than 1000 deep. Correct it."
