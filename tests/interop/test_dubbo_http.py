@@ -155,7 +155,7 @@ PLAIN_CALLS = [
 @both_kinds
 @pytest.mark.parametrize(("client", "serialization"), [("dubbo-go", "msgpack"), ("dubbo-java", "gson")])
 def test_dubbo_calls_our_interface_without_idl(
-    request: pytest.FixtureRequest, client: str, serialization: str, asyncio: bool
+    namespace: Any, request: pytest.FixtureRequest, client: str, serialization: str, asyncio: bool
 ) -> None:
     run = request.getfixturevalue(client.removeprefix("dubbo-"))
 
@@ -182,7 +182,7 @@ def test_dubbo_calls_our_interface_without_idl(
 @both_kinds
 @pytest.mark.parametrize("client", ["dubbo-go", "dubbo-java"])
 def test_hessian_of_dubbo_is_refused_by_name(
-    request: pytest.FixtureRequest, client: str, asyncio: bool
+    namespace: Any, request: pytest.FixtureRequest, client: str, asyncio: bool
 ) -> None:
     run = request.getfixturevalue(client.removeprefix("dubbo-"))
     wanted = {"kind": "plain", "method": "greet", "arguments": ["Joe"], "encoding": "hessian2", "retries": 0}
@@ -194,7 +194,7 @@ def test_hessian_of_dubbo_is_refused_by_name(
 @both_kinds
 @pytest.mark.parametrize(("server", "serialization"), [("dubbo-go", "msgpack"), ("dubbo-java", "gson")])
 def test_we_call_dubbos_interface_without_idl(
-    request: pytest.FixtureRequest, server: str, serialization: str, asyncio: bool
+    namespace: Any, request: pytest.FixtureRequest, server: str, serialization: str, asyncio: bool
 ) -> None:
     run = request.getfixturevalue(server.removeprefix("dubbo-"))
     for method, arguments, result in PLAIN_CALLS:

@@ -78,7 +78,7 @@ def test_business_error_of_ours_reaches_dubbo_go_with_its_code(go: Any, asyncio:
 @both_kinds
 @pytest.mark.parametrize("client", ["dubbo-go", "dubbo-java"])
 def test_group_and_version_that_dubbo_asks_for_select_our_service(
-    request: pytest.FixtureRequest, client: str, asyncio: bool
+    namespace: Any, request: pytest.FixtureRequest, client: str, asyncio: bool
 ) -> None:
     run = request.getfixturevalue(client.removeprefix("dubbo-"))
     ids = [
@@ -97,7 +97,7 @@ def test_version_that_ours_does_not_have_is_unimplemented_to_dubbo_go(go: Any, a
 
 @pytest.mark.parametrize("server", ["dubbo-go", "dubbo-java"])
 def test_group_and_version_of_our_channel_select_dubbos_service(
-    request: pytest.FixtureRequest, server: str
+    namespace: Any, request: pytest.FixtureRequest, server: str
 ) -> None:
     run = request.getfixturevalue(server.removeprefix("dubbo-"))
     who = [
