@@ -82,8 +82,11 @@ class Keys(Fields):
             self._value[name] = _TRUTH.get(value.lower(), value)
         return super().boolean(name, default)
 
-    def seconds(self, name: str) -> float | None:
-        """A time limit: dubbo-go's (``3s``, ``500ms``) or, as a number, Dubbo Java's milliseconds. Absent: ``None``."""
+    def seconds(self, name: str, *, low: float = 0.001) -> float | None:
+        """A time: dubbo-go's (``3s``, ``500ms``) or, as a number, Dubbo Java's milliseconds. Absent: ``None``.
+
+        :param low: the least there may be; a time limit of 0 would leave no time at all.
+        """
         value = self.raw(name)
         if value is None or value == "":
             return None
@@ -95,7 +98,7 @@ class Keys(Fields):
             found = int(value) / 1000
         if found is None:
             self.fail(name, f"is {value!r}, not a duration", "Write 3s or 500ms; a number is milliseconds.")
-        if found < 0.001:
+        if found < low:
             self.fail(name, f"is {value!r}, less than 1ms", "Leave it out where there is to be no limit.")
         return found
 

@@ -115,7 +115,7 @@ def _application(keys: Keys) -> Mapping[str, str]:
 
 def _shutdown(keys: Keys) -> tuple[float | None, float | None]:
     """Grace and drain."""
-    grace, drain = keys.seconds("timeout"), keys.seconds("consumer-update-wait-time")
+    grace, drain = keys.seconds("timeout"), keys.seconds("consumer-update-wait-time", low=0.0)
     keys.not_applied("note", not_applied.SHUTDOWN_NOTES)
     keys.finish()
     return grace, drain

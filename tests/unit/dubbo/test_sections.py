@@ -371,6 +371,7 @@ def test_shutdown_timeouts_are_the_servers_grace_and_drain() -> None:
     said = with_keys(SERVER, shutdown={"timeout": "10s", "consumer-update-wait-time": "3s"})
     assert (said.grace, said.drain) == (10.0, 3.0)
     assert not said.not_applied
+    assert with_keys(SERVER, shutdown={"consumer-update-wait-time": "0s"}).drain == 0.0
     assert (config(SERVER).grace, config(SERVER).drain) == (None, None)
 
 
