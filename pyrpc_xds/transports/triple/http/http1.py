@@ -47,6 +47,9 @@ class Wire(Protocol):
     def expect(self, seconds: float | None, late: Callable[[], None] | None = None) -> None:
         """Call ``late`` (by default: close) unless asked anew within ``seconds``; ``None``: wait for nothing."""
 
+    def hold(self, held: bool) -> None:
+        """Read no more for now; False: go on."""
+
     def start(self, request: Request, done: Callable[[Response], None]) -> Callable[[], None]:
         """Have a request answered; what gives it up."""
 
@@ -68,11 +71,11 @@ class Http1:
         self._reading_head = False
 
     def received(self, data: bytes) -> None:
-        """Bytes came; none: the peer sends no more."""
+        """Bytes came."""
         try:
             self._h11.receive_data(data)
         except h11.RemoteProtocolError:
-            self._wire.close()  # they came after the end
+            self._wire.close()
             return
         self._advance()
 
@@ -89,6 +92,8 @@ class Http1:
                     self._wire.expect(self._wire.options.head_timeout, self._late)
                 return
             if event is h11.PAUSED:
+                # What comes before the answer waits in here, and then in the peer.
+                self._wire.hold(len(self._h11.trailing_data[0]) > self._wire.options.max_head)
                 return
             if isinstance(event, h11.Request):
                 if not self._head(event):
@@ -99,8 +104,7 @@ class Http1:
             elif isinstance(event, h11.EndOfMessage):
                 self._whole()
             elif isinstance(event, h11.ConnectionClosed):
-                if self._give_up is None:
-                    self._wire.close()
+                self._wire.close()
                 return
 
     def _head(self, event: h11.Request) -> bool:
@@ -148,6 +152,7 @@ class Http1:
     def _answer(self, response: Response) -> None:
         """Send it. Before the end of the request, that is the end of the connection."""
         self._give_up = None
+        self._wire.hold(False)
         if self._h11.states[h11.SERVER] not in (h11.IDLE, h11.SEND_RESPONSE):
             self._wire.close()
             return

@@ -64,11 +64,7 @@ class Http2:
         self._idle()
 
     def received(self, data: bytes) -> None:
-        """Bytes came; none: the peer sends no more."""
-        if not data:
-            if not self._streams:
-                self._end()
-            return
+        """Bytes came."""
         try:
             events = self._h2.receive_data(data)
         except h2.exceptions.ProtocolError:
@@ -168,7 +164,7 @@ class Http2:
         try:
             self._h2.send_headers(stream_id, headers, end_stream=empty)
         except h2.exceptions.ProtocolError:
-            self._forget(stream_id)  # the peer has given it up
+            self._reset(stream_id, h2.errors.ErrorCodes.INTERNAL_ERROR)  # or the peer has given it up
             return
         if empty:
             self._sent(stream_id)

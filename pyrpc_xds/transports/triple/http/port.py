@@ -135,6 +135,7 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
         self._closing = False
+        self._held = False
 
     @property
     def stopping(self) -> bool:
@@ -169,11 +170,8 @@ class Connection(asyncio.Protocol):
         self._protocol.received(data)
 
     def eof_received(self) -> bool:
-        """As :class:`asyncio.Protocol`: a peer that sends no more may still read."""
-        if self._protocol is None or self._closing:
-            return False
-        self._protocol.received(b"")
-        return not self._closing and self._transport.get_extra_info("sslcontext") is None
+        """As :class:`asyncio.Protocol`: the peer is gone. One that only sends no more cannot be told from that."""
+        return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """As :class:`asyncio.Protocol`."""
@@ -185,16 +183,29 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """As :class:`asyncio.Protocol`: who does not read is not read either, and has so long to begin."""
-        self._transport.pause_reading()
         self._unread = self._loop.call_later(self.options.body_timeout, self.abort)
+        self._read_or_not()
 
     def resume_writing(self) -> None:
         """As :class:`asyncio.Protocol`."""
         if self._unread is not None:
             self._unread.cancel()
             self._unread = None
-            if not self._transport.is_closing():
-                self._transport.resume_reading()
+            self._read_or_not()
+
+    def hold(self, held: bool) -> None:
+        """As :meth:`.http1.Wire.hold`."""
+        if held is not self._held:
+            self._held = held
+            self._read_or_not()
+
+    def _read_or_not(self) -> None:
+        if self._transport.is_closing():
+            return
+        if self._held or self._unread is not None:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
 
     def send(self, data: bytes) -> None:
         """As :meth:`.http1.Wire.send`."""

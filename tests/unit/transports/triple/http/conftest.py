@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -35,6 +36,11 @@ class Greeter:
         if verb == "sleep":
             context.add_callback(lambda: self.ended.append(rest))
             time.sleep(float(rest))
+        if verb == "hold":
+            gone = threading.Event()
+            context.add_callback(gone.set)
+            if gone.wait(20):
+                self.ended.append(rest)
         return self.say(request, context)
 
     def say(self, request: Any, context: Any) -> Any:
@@ -92,6 +98,12 @@ class AioGreeter(Greeter):
         if verb == "sleep":
             context.add_done_callback(lambda _: self.ended.append(rest))
             await asyncio.sleep(float(rest))
+        if verb == "hold":
+            try:
+                await asyncio.sleep(20)
+            except asyncio.CancelledError:
+                self.ended.append(rest)
+                raise
         if verb == "abort":
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, rest)
         if verb == "initial":

@@ -231,13 +231,13 @@ async def test_caller_that_goes_away_ends_the_call(start: Any, form: Any) -> Non
     def call() -> None:
         if form is clients.http2:
             with clients.H2Client(serving.port) as client:
-                client.request(b'{"name":"sleep:0.5"}', clients.JSON)
+                client.request(b'{"name":"hold:x"}', clients.JSON)
                 eventually(lambda: serving.greeter.contexts)
         else:
             import http.client
 
             connection = http.client.HTTPConnection("127.0.0.1", serving.port, timeout=10)
-            connection.request("POST", clients.PATH, b'{"name":"sleep:0.5"}', clients.JSON)
+            connection.request("POST", clients.PATH, b'{"name":"hold:x"}', clients.JSON)
             eventually(lambda: serving.greeter.contexts)
             connection.close()
         eventually(lambda: serving.greeter.ended)
