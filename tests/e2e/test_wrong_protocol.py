@@ -101,9 +101,9 @@ def test_a_thrift_client_names_what_the_port_speaks(
 def test_a_thrift_client_of_a_triple_server_names_its_protocol(
     xds: pyrpc_xds.XdsClient, triple_target: str, framing: str
 ) -> None:
-    with xds.thrift.client(idl.thrift().Greeter, triple_target, framing=framing, timeout=5.0) as client:
-        with pytest.raises(pyrpc_xds.PyrpcXdsError, match=r"the peer speaks HTTP/2 \(gRPC, Triple\)"):
-            client.SayHello(request())
+    client = xds.thrift.client(idl.thrift().Greeter, triple_target, framing=framing, timeout=5.0)
+    with client, pytest.raises(pyrpc_xds.PyrpcXdsError, match=r"the peer speaks HTTP/2 \(gRPC, Triple\)"):
+        client.SayHello(request())
 
 
 def test_a_triple_client_of_a_thrift_server_says_so_on_both_sides(
