@@ -16,6 +16,8 @@ from statistics import median
 from time import perf_counter_ns, process_time_ns
 from typing import Any
 
+from rich.table import Table
+
 from .rounds import percentile
 
 WARM_UP = 2
@@ -60,7 +62,7 @@ class Crowd:
 
 
 def compare_crowds(crowds: Sequence[Crowd], rounds: int, calls: int) -> dict[str, dict[str, Any]]:
-    """Figures by name, with ratios of the calls a second to the first. Closes every rival, whatever happens.
+    """Figures by name; ``ratio`` is that of the calls a second to the first. Closes every rival, whatever happens.
 
     :param calls: of each caller in each turn.
     """
@@ -79,6 +81,7 @@ def compare_crowds(crowds: Sequence[Crowd], rounds: int, calls: int) -> dict[str
     figures = {}
     for crowd in crowds:
         ratios = sorted(mine / bare for mine, bare in zip(crowd.rate, base.rate, strict=True))
+        times = [mine / bare for mine, bare in zip(crowd.p50, base.p50, strict=True)]
         figures[crowd.name] = {
             "calls_per_s": round(median(crowd.rate)),
             "p50_us": round(median(crowd.p50), 1),
@@ -86,10 +89,33 @@ def compare_crowds(crowds: Sequence[Crowd], rounds: int, calls: int) -> dict[str
             "cpu_us": round(median(crowd.cpu), 1),
             "server_cpu_us": round(median(crowd.server_cpu), 1) if crowd.server_cpu else None,
             "connections": open_connections.get(crowd.name),
+            "p50_ratio": round(median(times), 3),
             "ratio": round(median(ratios), 3),
             "ratio_middle_half": [round(percentile(ratios, 25), 3), round(percentile(ratios, 75), 3)],
         }
     return figures
+
+
+def table(title: str, figures: dict[str, dict[str, Any]]) -> Table:
+    """The figures of :func:`compare_crowds`, as a person reads them."""
+    shown = Table("", title=title, title_justify="left")
+    for heading in ("calls/s", "to 1st", "middle half", "p50 us", "p99 us", "CPU us", "server", "open"):
+        shown.add_column(heading, justify="right")
+    for name, figure in figures.items():
+        low, high = figure["ratio_middle_half"]
+        served = figure["server_cpu_us"]
+        shown.add_row(
+            name,
+            f"{figure['calls_per_s']:,}",
+            f"{figure['ratio']:.2f}",
+            f"{low:.2f} to {high:.2f}",
+            f"{figure['p50_us']:,.0f}",
+            f"{figure['p99_us']:,.0f}",
+            f"{figure['cpu_us']:,.0f}",
+            "" if served is None else f"{served:,.0f}",
+            str(figure["connections"] or ""),
+        )
+    return shown
 
 
 def threads(calls: Sequence[Callable[[], object]]) -> Callable[[int], tuple[int, list[int]]]:

@@ -19,11 +19,14 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from . import memory, mesh, push, rivals, start, triple_callers, triple_streams
+from . import crowd, memory, mesh, push, rivals, start, triple_callers, triple_streams
 from .rounds import compare, ratio
 
 GROUPS = (
     "thrift",
+    "thrift-mux",
+    "thrift-server",
+    "thrift-storm",
     "triple",
     "triple-callers",
     "triple-streams",
@@ -105,6 +108,14 @@ def of_module(name: str, title: str, quick: bool) -> Result:
     return Result(title, figures, [], {})
 
 
+def with_goals(name: str, title: str, quick: bool) -> Result:
+    """The same of a module that says what its figures must be: ``goals(figures)``."""
+    module = importlib.import_module(f".{name}", __package__)
+    figures = module.measure(rounds=2, calls=256) if quick else module.measure()
+    absent = figures.pop("absent", {})
+    return Result(title, figures, [Goal(*each) for each in module.goals(figures)], absent)
+
+
 def tied(text: str, figure: dict[str, Any], limit: float = 1.0) -> Goal:
     """A goal of a ratio that :func:`.rounds.against` has given."""
     return Goal(
@@ -116,10 +127,10 @@ def of_callers(control_plane: str, quick: bool) -> Result:
     rounds, number = (4, 128) if quick else (40, 640)
     figures = triple_callers.measure(rounds, number, control_plane)
     goals = []
-    for crowd, rivals_of in figures.items():
+    for callers, rivals_of in figures.items():
         ours = rivals_of[rivals.OURS]
-        goals.append(tied(f"{crowd}: p50 to grpcio's xds:///", ours))
-        goals.append(tied(f"{crowd}: time of all together to grpcio's xds:///", ours["together"]))
+        goals.append(tied(f"{callers}: p50 to grpcio's xds:///", ours))
+        goals.append(tied(f"{callers}: time of all together to grpcio's xds:///", ours["together"]))
     title = f"Triple, callers at once ({rounds} rounds of {number} calls):"
     return Result(title, figures, goals, {})
 
@@ -189,6 +200,8 @@ def tables(result: Result) -> Iterator[Table]:
     for path, figures in nested(result.figures):
         if is_comparison(figures) and "ms" in next(iter(figures.values())):
             yield milliseconds(" ".join(filter(None, [result.title, path])), figures)
+        elif is_comparison(figures) and "connections" in next(iter(figures.values())):
+            yield crowd.table(" ".join(filter(None, [result.title, path])), figures)
         elif is_comparison(figures):
             yield comparison(" ".join(filter(None, [result.title, path])), figures)
         else:
@@ -299,6 +312,9 @@ def main() -> int:
     failed: dict[str, str] = {}
     measures: dict[str, Callable[[], Result]] = {
         "thrift": lambda: calls("thrift", chosen.control_plane, chosen.quick),
+        "thrift-mux": lambda: with_goals("thrift_mux", "TTHeader, callers at once:", chosen.quick),
+        "thrift-server": lambda: with_goals("thrift_server", "Thrift servers:", chosen.quick),
+        "thrift-storm": lambda: with_goals("thrift_storm", "Thrift in a storm of updates:", chosen.quick),
         "triple": lambda: calls("triple", chosen.control_plane, chosen.quick),
         "triple-callers": lambda: of_callers(chosen.control_plane, chosen.quick),
         "triple-streams": lambda: of_streams(chosen.quick),

@@ -33,3 +33,19 @@ def test_quick_benchmark_measures_ours_beside_the_bare_library(tmp_path: Path) -
     for group in groups.values():
         assert all(figure["p50_us"] > 0 for figure in group["figures"].values())
         assert group["goals"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("group", ["thrift-mux", "thrift-server", "thrift-storm"])
+def test_quick_benchmark_of_thrift_under_load_is_whole(group: str, tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    command = [sys.executable, "-m", "benchmarks.run", "--quick", "--only", group, "--json", str(report)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads(report.read_text())["groups"][group]
+    assert all(goal["seen"] or "Envoy" in goal["text"] for goal in result["goals"])
+    if group == "thrift-storm":
+        assert result["figures"]["acknowledged"] > 0
+    else:
+        assert "p99_us" in json.dumps(result["figures"])
+        assert result["title"] in done.stdout

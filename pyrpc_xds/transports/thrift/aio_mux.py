@@ -19,7 +19,7 @@ from .pool import PoolClosed, PoolFull
 from .wire import Wire
 
 # Messages that are sent at a time. More of them would have the other end wait for the first for too long.
-TOGETHER = 8
+TOGETHER = 16
 
 
 class AioMuxConnection(asyncio.Protocol):
