@@ -43,7 +43,9 @@ class TripleError(CallError, grpc.aio.AioRpcError):
     code: Any = _CallableCode(Code.UNKNOWN)
 
     def __init__(self, details: str) -> None:
-        CallError.__init__(self, details)
+        # Not by way of AioRpcError, whose arguments differ from one grpcio to the next.
+        self.details_text = details
+        Exception.__init__(self, details)
         self._code = self.code()
         self._details = details
         self._initial_metadata = grpc.aio.Metadata()

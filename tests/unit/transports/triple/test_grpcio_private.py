@@ -1,0 +1,47 @@
+"""What this package uses of grpcio beyond its public API, named one by one: a grpcio that changes it fails here first.
+
+The state of a channel without grpcio's polling threads, and the registry that keeps channels for forked children.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+
+import grpc
+import pytest
+from grpc._cython import cygrpc
+
+CONNECTING_STATES = {0, 1, 3}  # IDLE, CONNECTING, TRANSIENT_FAILURE: nothing listens on port 1
+
+
+@pytest.fixture
+def channel() -> Iterator[grpc.Channel]:
+    with grpc.insecure_channel("ipv4:127.0.0.1:1") as channel:
+        yield channel
+
+
+def test_channel_tells_its_state_as_a_number(channel: grpc.Channel) -> None:
+    assert channel._channel.check_connectivity_state(False) in CONNECTING_STATES
+
+
+def test_channel_waits_for_another_state_until_a_deadline(channel: grpc.Channel) -> None:
+    inner = channel._channel
+    inner.watch_connectivity_state(inner.check_connectivity_state(False), 0.0)  # long past: returns
+    assert inner.check_connectivity_state(False) in CONNECTING_STATES
+
+
+def test_closed_channel_has_no_state() -> None:
+    channel = grpc.insecure_channel("ipv4:127.0.0.1:1")
+    channel.close()
+    with pytest.raises(ValueError):
+        channel._channel.check_connectivity_state(False)
+
+
+def test_channel_leaves_the_registry_of_forks(channel: grpc.Channel) -> None:
+    cygrpc.fork_unregister_channel(channel)
+
+
+@pytest.mark.parametrize("kind", ["unary_unary", "unary_stream", "stream_unary", "stream_stream"])
+def test_channel_takes_registered_methods_as_generated_stubs_say(kind: str) -> None:
+    assert "_registered_method" in inspect.signature(getattr(grpc.Channel, kind)).parameters
