@@ -3,13 +3,14 @@
 =====================  ===============================================================================
 name                   where Dubbo has it
 =====================  ===============================================================================
-``gson``, ``jackson``  JSON text. Dubbo Java, with ``org.apache.dubbo.extensions:dubbo-serialization-*``
-``msgpack``            MessagePack. dubbo-go; Dubbo Java with the extension
-``protobuf``           messages with their length before them. Dubbo Java with the extension
+``gson``, ``jackson``  JSON text. Dubbo Java, with ``org.apache.dubbo.extensions:dubbo-serialization-gson``
+``msgpack``            MessagePack. dubbo-go
+``protobuf``           messages with their length before them, as Dubbo's extensions for Java have it
 =====================  ===============================================================================
 
 Hessian2, Dubbo's default, and fastjson2, which is a binary form of its own (JSONB), are refused by name: no
-maintained Python library reads them. A class that a peer names is never loaded: values are what JSON has.
+well-kept Python library reads them safely (docs/triple.md). A class that a peer names is never loaded: values are
+what JSON has.
 """
 
 from __future__ import annotations
@@ -127,13 +128,14 @@ def named(name: str) -> Serialization:
     made = _KNOWN.get(name)
     if made is not None:
         return made()
-    what = _REFUSED.get(name, f"the serialization {name[:40]!r}")
+    if name in _REFUSED:
+        raise Unsupported(
+            f"{_REFUSED[name]} is not supported: no well-kept Python library reads it safely. Set serialization to gson "
+            "(Dubbo Java, with org.apache.dubbo.extensions:dubbo-serialization-gson) or to msgpack (dubbo-go), or "
+            "describe the interface in protobuf"
+        )
     raise Unsupported(
-        f"{what} is not supported: no maintained Python library reads it safely. Set serialization to gson, jackson or "
-        "msgpack (Dubbo Java, with org.apache.dubbo.extensions:dubbo-serialization-NAME), to msgpack (dubbo-go), or "
-        "describe the interface in protobuf"
-        if name in _REFUSED
-        else f"{what} is not supported: gson, jackson, msgpack and protobuf are"
+        f"the serialization {name[:40]!r} is not supported: gson, jackson, msgpack and protobuf are"
     )
 
 
