@@ -130,8 +130,8 @@ def named(name: str) -> Serialization:
         return made()
     if name in _REFUSED:
         raise Unsupported(
-            f"{_REFUSED[name]} is not supported: no well-kept Python library reads it safely. Set serialization to gson "
-            "(Dubbo Java, with org.apache.dubbo.extensions:dubbo-serialization-gson) or to msgpack (dubbo-go), or "
+            f"{_REFUSED[name]} is not supported: no well-kept Python library reads it safely. Set serialization to "
+            "gson (Dubbo Java, with org.apache.dubbo.extensions:dubbo-serialization-gson) or to msgpack (dubbo-go), or "
             "describe the interface in protobuf"
         )
     raise Unsupported(
