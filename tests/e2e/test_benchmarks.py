@@ -49,3 +49,15 @@ def test_quick_benchmark_of_thrift_under_load_is_whole(group: str, tmp_path: Pat
     else:
         assert "p99_us" in json.dumps(result["figures"])
         assert result["title"] in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("group", ["triple-callers", "triple-streams", "start"])
+def test_quick_benchmark_of_triple_tells_every_goal(group: str, tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    command = [sys.executable, "-m", "benchmarks.run", "--quick", "--only", group, "--json", str(report)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110)
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads(report.read_text())["groups"][group]
+    assert result["goals"]
+    assert all(goal["seen"] > 0 and len(goal["interval"]) == 2 for goal in result["goals"])
