@@ -45,7 +45,8 @@ class Finding:
 class Target:
     """What a client of one host and port gets.
 
-    :param clusters: name and number of endpoints of each cluster that calls can be routed to.
+    :param clusters: name and number of endpoints of each cluster that calls can be routed to; a Deployment whose
+        pods are not among the documents counts as one.
     """
 
     target: str
@@ -77,7 +78,7 @@ def check_folder(path: Path) -> Report:
     :raises ConfigError: there is no such folder, or the control-plane extra is missing.
     """
     from .references import check_references, is_dubbos
-    from .workloads import check_services, workloads
+    from .workloads import check_services, expected_pods, workloads
 
     files = config_files(path)
     dubbos = [file for file in files if is_dubbos(file)]
@@ -86,8 +87,9 @@ def check_folder(path: Path) -> Report:
         Finding("error", error.where, f"{error.what}. {error.hint}".rstrip()) for error in documents.errors
     ]
     findings += [_note(text) for text in documents.notes]
-    mesh = Mesh(documents.resources)
-    findings += check_services(documents, workloads(file for file in files if file not in dubbos))
+    known = workloads(file for file in files if file not in dubbos)
+    mesh = Mesh((*documents.resources, *expected_pods(known, documents)))
+    findings += check_services(documents, known)
     findings += _rules(documents, mesh)
     references, found = check_references(dubbos, mesh)
     findings += found

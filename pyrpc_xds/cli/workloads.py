@@ -6,13 +6,15 @@ In a cluster they are only seen as a service without endpoints.
 from __future__ import annotations
 
 import difflib
+import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..controlplane.documents import Documents, read_yaml
-from ..controlplane.resources import Endpoints, EndpointSlice, Service
+from ..controlplane.meta import Meta
+from ..controlplane.resources import Endpoints, EndpointSlice, Pod, Service
 from .findings import Finding
 
 # Kinds with a template of pods at spec.template, and CronJob's at spec.jobTemplate.spec.template.
@@ -25,6 +27,8 @@ _TEMPLATES = (
     "Job",
     "Rollout",
 )
+# Of pods that are expected: 198.18.0.0/15, which no network has (RFC 2544).
+_ADDRESSES = ipaddress.IPv4Address("198.18.0.1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +36,15 @@ class Workload:
     """Pods, or what makes them.
 
     :param label: kind, namespace and name.
-    :param ports: names of its containers' ports.
+    :param ports: its containers' ports, by name.
+    :param makes: how many pods it makes; a Pod makes none.
     """
 
     label: str
     namespace: str
     labels: Mapping[str, str]
-    ports: frozenset[str]
+    ports: Mapping[str, int]
+    makes: int
 
 
 def workloads(files: Iterable[Path]) -> tuple[Workload, ...]:
@@ -53,6 +59,20 @@ def workloads(files: Iterable[Path]) -> tuple[Workload, ...]:
             items = _at(document, "items") if _at(document, "kind") == "List" else [document]
             found += [made for item in items or () if (made := _workload(item)) is not None]
     return tuple(found)
+
+
+def expected_pods(known: Iterable[Workload], documents: Documents) -> Iterator[Pod]:
+    """A pod of each workload that makes some, as it will be; none where some are among the documents.
+
+    So rules can be followed to their end before anything is deployed.
+    """
+    there = [each.meta for each in documents.resources if isinstance(each, Pod)]
+    for number, each in enumerate(known):
+        if each.makes and not any(
+            meta.namespace == each.namespace and each.labels.items() <= meta.labels.items() for meta in there
+        ):
+            meta = Meta("Pod", each.namespace, f"{each.label} expected", labels=each.labels)
+            yield Pod(meta, ip=str(_ADDRESSES + number), container_ports=each.ports)
 
 
 def check_services(documents: Documents, known: tuple[Workload, ...]) -> Iterator[Finding]:
@@ -127,7 +147,7 @@ def _workload(document: Any) -> Workload | None:
     labels = _at(pod, "metadata", "labels")
     containers = _at(pod, "spec", "containers")
     ports = [
-        _at(port, "name")
+        port
         for container in (containers if isinstance(containers, list) else ())
         for port in (_at(container, "ports") or ())
     ]
@@ -135,8 +155,17 @@ def _workload(document: Any) -> Workload | None:
         f"{kind} {namespace}/{name}",
         str(namespace),
         {str(key): str(value) for key, value in labels.items()} if isinstance(labels, dict) else {},
-        frozenset(str(port) for port in ports if port),
+        {
+            str(_at(port, "name")): number
+            for port in ports
+            if _at(port, "name") and isinstance(number := _at(port, "containerPort"), int)
+        },
+        _number(_at(document, "spec", "replicas"), 1) if kind in _TEMPLATES else 0,
     )
+
+
+def _number(value: Any, default: int) -> int:
+    return value if isinstance(value, int) else default
 
 
 def _at(document: Any, *keys: str) -> Any:

@@ -138,3 +138,46 @@ def test_routes_after_one_that_matches_every_call_are_never_reached(
         if all_calls
         else []
     )
+
+
+DESTINATION_RULE = """
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: d, namespace: default}
+spec: {host: greeter, subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]}
+"""
+
+
+def test_pods_that_a_deployment_will_make_are_endpoints(tmp_path: Path) -> None:
+    v2 = DEPLOYMENT.replace("v1}", "v2}").replace("greeter-v1", "greeter-v2")
+    routed = rule("route: [{destination: {host: greeter, subset: v2}}]")
+    service = SERVICE.format(app="greeter", port="grpc-port")
+    (tmp_path / "mesh.yaml").write_text("\n---\n".join([service, DEPLOYMENT, v2, DESTINATION_RULE, routed]))
+    report = check_folder(tmp_path)
+    assert not report.findings
+    [target] = report.targets
+    assert target.clusters == (("outbound|80|v2|greeter.default.svc.cluster.local", 1),)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("\nspec:", "\nspec:\n  replicas: 0"), ("kind: Deployment", "kind: PodTemplate")]
+)
+def test_workload_that_makes_no_pods_is_no_endpoint(tmp_path: Path, old: str, new: str) -> None:
+    changed = DEPLOYMENT.replace(old, new)
+    assert changed != DEPLOYMENT
+    (tmp_path / "mesh.yaml").write_text("\n---\n".join([SERVICE.format(app="greeter", port="80"), changed]))
+    [target] = check_folder(tmp_path).targets
+    assert [count for _, count in target.clusters] == [0]
+
+
+def test_subset_that_no_deployment_has_is_found(tmp_path: Path) -> None:
+    service = SERVICE.format(app="greeter", port="grpc-port")
+    (found,) = findings(tmp_path, service, DEPLOYMENT, DESTINATION_RULE)
+    assert found.what.startswith("subset v2 has no endpoints: none has version=v2 (there is version=v1)")
+
+
+def test_pods_that_are_there_are_not_counted_twice(tmp_path: Path) -> None:
+    service = SERVICE.format(app="greeter", port="grpc-port")
+    (tmp_path / "mesh.yaml").write_text("\n---\n".join([service, DEPLOYMENT, POD]))
+    [target] = check_folder(tmp_path).targets
+    assert [count for _, count in target.clusters] == [1]
