@@ -114,6 +114,7 @@ class AdsDriver:
             fail_on_data_errors=self._servers.first.fail_on_data_errors,
             resource_timeout=self._resource_timeout,
             timer_is_transient=self._servers.first.resource_timer_is_transient_error,
+            breathe=breathe,
         )
         self._stream: AdsStream | None = None
         self._probe: Probe | None = None

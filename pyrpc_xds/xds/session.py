@@ -117,6 +117,7 @@ class Session:
     :param fail_on_data_errors: a bad or deleted resource takes its last good version with it (gRFC A88).
     :param resource_timeout: seconds; ``None``: as the gRFC says.
     :param timer_is_transient: an expired timer is the control plane's slowness, not absence (gRFC A88).
+    :param breathe: lets other threads have the interpreter for a moment; called while a large resource is decoded.
     """
 
     def __init__(
@@ -127,10 +128,12 @@ class Session:
         fail_on_data_errors: bool = False,
         resource_timeout: float | None = None,
         timer_is_transient: bool = False,
+        breathe: Callable[[], None] = lambda: None,
     ) -> None:
         self.node = node
         self.cache = ResourceCache(types)
         self._types = {type_url: _TypeState(kind) for type_url, kind in types.items()}
+        self._breathe = breathe
         self._drop_on_error = fail_on_data_errors
         self._transient = timer_is_transient
         self._timeout = resource_timeout or (
@@ -451,7 +454,7 @@ class Session:
         if entry is None or entry.model is None:
             return None
         if entry.follow is None:
-            entry.follow = kind.follow()
+            entry.follow = kind.follow(self._breathe)
         return entry.follow
 
     def _accept(

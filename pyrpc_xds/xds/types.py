@@ -35,8 +35,9 @@ class ResourceType:
     wildcard_name: Callable[[bytes], str] | None = None
     """The name of an encoded resource, where the type is asked for as a whole (no names) and only what is watched
     is decoded; ``None``: it is asked for by name. Raises ``ValueError``."""
-    follow: Callable[[], Callable[[bytes], Any]] | None = None
-    """Makes a decoder for one resource that remembers parts of the version before; ``None``: there is none."""
+    follow: Callable[[Callable[[], None]], Callable[[bytes], Any]] | None = None
+    """Makes a decoder for one resource that remembers parts of the version before, out of what lets other threads have
+    the interpreter for a moment; ``None``: there is none."""
 
     def decode(self, raw: bytes, decoder: Callable[[bytes], Any] | None = None) -> tuple[str, Any]:
         """The resource's name and model.

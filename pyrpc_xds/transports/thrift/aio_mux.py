@@ -18,8 +18,9 @@ from .mux_call import ABANDONED, Broken, sequence_id
 from .pool import PoolClosed, PoolFull
 from .wire import Wire
 
-# Messages that are sent at a time. More of them would have the other end wait for the first for too long.
-TOGETHER = 16
+# One in so many of the calls in flight: messages of more are not sent together. The two ends would otherwise work in
+# turn, each waiting for the other's batch, and not at the same time.
+SHARE = 8
 
 
 class AioMuxConnection(asyncio.Protocol):
@@ -126,16 +127,17 @@ class AioMuxConnection(asyncio.Protocol):
             self._transport.close()
 
     def _send(self, seqid: int, request: bytes) -> None:
-        """At once where no other call has the connection, else together with what follows in the same turn."""
+        """At once where few calls have the connection, else together with what follows in the same turn."""
         assert self._transport is not None
-        if self.users < 2:
+        together = self.users // SHARE
+        if together < 2 and not self._outbox:
             self._transport.write(request)
             return
         self._outbox[seqid] = request
-        if len(self._outbox) == 1:
-            self._loop.call_soon(self._flush)
-        elif len(self._outbox) == TOGETHER:
+        if len(self._outbox) >= together:
             self._flush()
+        elif len(self._outbox) == 1:
+            self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         if self._outbox and self._transport is not None:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from .address import format_address
-from .aio_mux import TOGETHER
+from .aio_mux import SHARE
 from .codec import Codec
 from .errors import ThriftProtocolError
 from .intake import Intake
@@ -201,15 +201,16 @@ class AioPeer(asyncio.Protocol):
             self._send(answer)
 
     def _send(self, answer: bytes) -> None:
-        """At once where no other call runs beside, else together with what follows in the same turn."""
-        if len(self.calls) < 2 and not self._outbox:
+        """At once where few calls run beside, else together with what follows in the same turn."""
+        together = len(self.calls) // SHARE
+        if together < 2 and not self._outbox:
             self.transport.write(answer)
             return
         self._outbox.append(answer)
-        if len(self._outbox) == 1:
-            self._loop.call_soon(self._flush)
-        elif len(self._outbox) == TOGETHER:
+        if len(self._outbox) >= together:
             self._flush()
+        elif len(self._outbox) == 1:
+            self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         if self._outbox:

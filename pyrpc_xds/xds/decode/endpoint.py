@@ -214,6 +214,8 @@ _LOCALITIES: int = _FIELDS["endpoints"].number
 _LB_ENDPOINTS: int = _FIELDS["endpoints"].message_type.fields_by_name["lb_endpoints"].number
 # Places at which an assignment has changed, above which its endpoints have probably moved.
 _FEW = 16
+# Bytes of an assignment of many endpoints.
+_LARGE = 8192
 
 
 class FollowingAssignments:
@@ -221,9 +223,12 @@ class FollowingAssignments:
 
     An endpoint whose bytes the version before had is not decoded again, and is the same object: the cost of a push
     follows what it changes, as far as it can when all of it is sent.
+
+    :param breathe: called between steps, where there are many endpoints.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, breathe: Callable[[], None] = lambda: None) -> None:
+        self._breathe = breathe
         # Of the last version, by locality: by place the bytes, and what they were read as; and what came of it.
         self._parts: list[list[bytes]] = []
         self._read: list[list[Endpoint]] = []
@@ -233,6 +238,8 @@ class FollowingAssignments:
         """:raises ResourceInvalid: see there."""
         try:
             rest, parts, changed = Cutter(raw).cut(_LOCALITIES, _LB_ENDPOINTS, self._parts)
+            if len(raw) > _LARGE:
+                self._breathe()
             read, groups = [], []
             for index, each in enumerate(zip(parts, changed, strict=True)):
                 endpoints = self._reread(index, *each)
