@@ -16,7 +16,7 @@ import pytest
 import pytest_asyncio
 
 from pyrpc_xds.attachments import attachments
-from pyrpc_xds.errors import Code, DeadlineExceeded, Unavailable
+from pyrpc_xds.errors import Code, DeadlineExceeded, Unavailable, UsageError
 from pyrpc_xds.transports.triple import (
     ChannelClosed,
     TripleDeadlineExceeded,
@@ -493,7 +493,7 @@ class TestInterceptors:
         assert order == ["outer", "inner"]
 
     async def test_object_that_intercepts_nothing_is_refused(self, connect_aio: Connect) -> None:
-        with pytest.raises(ValueError, match="ClientInterceptor"):
+        with pytest.raises(UsageError, match="interceptors=.*client interceptors"):
             connect_aio("127.0.0.1:1", interceptors=[object()])
 
 
