@@ -10,7 +10,7 @@ ARGS ?=
 DEMO := $(if $(filter command,$(firstword $(origin NAME))),$(NAME),greeter)
 
 BIN := $(VENV)/bin
-EXTENSIONS := $(wildcard ext/*.py ext/*.pxd)
+EXTENSIONS := $(wildcard ext/*.py ext/*.pyx ext/*.pxd)
 STUBBED := $(patsubst pyrpc_xds/%.pyi,pyrpc_xds.%,$(wildcard pyrpc_xds/*.pyi))
 # Cython adds members of its own, and a stub may leave out what is internal.
 STUBTEST := stubtest --concise --mypy-config-file pyproject.toml --ignore-missing-stub --ignore-disjoint-bases

@@ -3,6 +3,7 @@
 ``ext/`` holds one source per module: plain Python (the reference, which also runs uncompiled) and a ``.pxd``
 beside it that gives the C types. They are staged under ``build/`` as ``pyrpc_xds/_NAME.py``, the package that
 they are imported from, and compiled there. What cannot be compiled is installed as the same plain Python.
+``_h2.pyx`` calls a C library, so it has no such form: uncompiled, what needs it is not there and says so.
 
 ``PYRPC_XDS_NO_EXTENSIONS=1`` leaves them uncompiled; ``PYRPC_XDS_SANITIZE=1`` adds ASan and UBSan.
 """
@@ -52,7 +53,8 @@ class BuildOrStage(build_ext):
             plain = root.joinpath(*extension.name.split(".")).with_suffix(".py")
             if extension.name in self.failed:
                 compiled.unlink(missing_ok=True)  # of an earlier build: it would win over the source
-                copy(Path("ext", plain.name), plain)
+                if Path("ext", plain.name).exists():
+                    copy(Path("ext", plain.name), plain)
             else:
                 plain.unlink(missing_ok=True)
         if self.failed:
@@ -93,13 +95,20 @@ class BuildOrStage(build_ext):
             self.failed[extension.name] = f"no working C compiler: {command[0]} failed"
 
 
+def declarations(source: Path) -> list[Path]:
+    """The ``.pxd`` files of a source."""
+    names = ["_nghttp2.pxd"] if source.suffix == ".pyx" else [source.with_suffix(".pxd").name]
+    return [path for path in map(source.with_name, names) if path.exists()]
+
+
 def declared(source: Path) -> Extension:
     """The extension of one source as a source distribution carries it: not translated yet."""
     flags = SANITIZE if os.environ.get("PYRPC_XDS_SANITIZE") else []
     return Extension(
         f"pyrpc_xds.{source.stem}",
         [source.as_posix()],
-        depends=[path.as_posix() for path in [source.with_suffix(".pxd")] if path.exists()],
+        depends=[path.as_posix() for path in declarations(source)],
+        libraries=["dl"] if source.suffix == ".pyx" and sys.platform == "linux" else [],
         extra_compile_args=[*flags, "-O3"],
         extra_link_args=flags,
         optional=True,
@@ -117,6 +126,8 @@ SHIPPED = {
 setup(
     packages=[*find_packages(include=["pyrpc_xds", "pyrpc_xds.*"]), *SHIPPED],
     package_dir=SHIPPED,
-    ext_modules=[declared(source) for source in sorted(Path("ext").glob("_*.py"))],
+    ext_modules=[
+        declared(source) for source in sorted(Path("ext").glob("_*.py*")) if source.suffix != ".pxd"
+    ],
     cmdclass={"build_ext": BuildOrStage},
 )

@@ -22,7 +22,7 @@ UNAVAILABLE_HERE: dict[str, Callable[[], str | None]] = {
     "dubbo-go": dubbo_go.skip_reason,
     "dubbo-java": dubbo_java.skip_reason,
 }
-OURS, GO, JAVA = ("sync", "asyncio"), ("dubbo-go",), ("dubbo-java",)
+OURS, GO, JAVA = ("sync", "nghttp2", "asyncio"), ("dubbo-go",), ("dubbo-java",)
 PEERS = GO + JAVA
 CODES = [
     (1, "gone"),

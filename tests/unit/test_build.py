@@ -148,7 +148,9 @@ def test_source_distribution_carries_what_a_build_needs(tree: Path) -> None:
     [path] = (tree / "dist").glob("*.tar.gz")
     with tarfile.open(path) as archive:
         files = {name.split("/", 1)[1] for name in archive.getnames() if "/" in name}
-    sources = {f"ext/{path.name}" for path in (ROOT / "ext").glob("_*.p*") if path.suffix in {".py", ".pxd"}}
+    sources = {
+        f"ext/{path.name}" for path in (ROOT / "ext").glob("_*.p*") if path.suffix in {".py", ".pyx", ".pxd"}
+    }
     shipped = {"idl/greeter.proto", "idl/greeter.thrift", "examples/greeter/mesh/base.yaml"}
     assert {"setup.py", "pyproject.toml", "pyrpc_xds/py.typed", *shipped, *sources} <= files
     assert {f"pyrpc_xds/{name}.pyi" for name in MODULES} <= files

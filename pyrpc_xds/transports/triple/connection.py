@@ -19,13 +19,16 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
 from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
-from .options import Options, grpc_address, merged
+from .options import CODEC, Options, grpc_address, merged
+
+if TYPE_CHECKING:
+    from .h2.endpoint import Endpoint
 
 IDLE, CONNECTING, READY, TRANSIENT_FAILURE, SHUTDOWN = range(5)
 
@@ -52,6 +55,8 @@ class Connection:
         endpoint leaves.
     :ivar loops: the channels for asyncio, by event loop.
     :ivar state: the connectivity of the blocking channel, as a number; the argument asks to connect.
+    :ivar short: where blocking unary calls go instead (:mod:`.h2`), ``None``: to grpcio like all others. Its state
+        is then the connection's; grpcio connects when the first call is made that is left to it.
     :ivar failing: the endpoint was reported as failed and has not been seen READY since.
     """
 
@@ -66,13 +71,15 @@ class Connection:
         "calls",
         "failing",
         "loops",
+        "short",
         "state",
     )
 
     def __init__(self, address: str, connector: TripleConnector) -> None:
         self.address = address
         self.calls: dict[tuple[Any, ...], Any] = {}
-        self.state: Any = _never_opened
+        self.short = connector.short_way(address)
+        self.state: Any = _never_opened if self.short is None else self.short.state
         self.failing = False
         self._connector = connector
         self._channel: Any = None
@@ -97,7 +104,8 @@ class Connection:
                 )
                 # grpcio's public API for connectivity starts two threads per channel and polls; the state
                 # itself is only on the private object. 0.5 us a read.
-                self.state = self._channel._channel.check_connectivity_state
+                if self.short is None:
+                    self.state = self._channel._channel.check_connectivity_state
             return self._channel
 
     def call(self, key: tuple[Any, ...]) -> Any:
@@ -107,7 +115,14 @@ class Connection:
         :raises Drained: the endpoint has left.
         """
         found = self.calls.get(key)
-        if found is None:
+        if found is None and self.short is not None and key[0] == "unary_unary":
+            with self._lock:
+                if self._drained:
+                    raise Drained
+                if len(self.calls) >= _MAX_METHODS:
+                    self.calls = {}
+                found = self.calls[key] = self.short.unary_unary(key, lambda: self._long_way(key))
+        elif found is None:
             channel = self._opened()
             with self._lock:  # grpcio registers methods without one
                 if self._drained:
@@ -119,6 +134,18 @@ class Connection:
                     found = _HoldingChannel(found, channel)
                 self.calls[key] = found
         return found
+
+    def _long_way(self, key: tuple[Any, ...]) -> Any:
+        """grpcio's multicallable for a method that has a short way.
+
+        :raises ValueError: closed meanwhile.
+        """
+        try:
+            channel = self._opened()
+        except Drained:
+            raise ValueError(f"the endpoint {self.address} has left") from None
+        with self._lock:
+            return _multicallable(channel, key)
 
     def usable(self, key: tuple[Any, ...]) -> Any:
         """As :meth:`call`, but ``None`` where the endpoint has left."""
@@ -135,6 +162,13 @@ class Connection:
         :param seconds: the longest wait.
         :raises Drained: the endpoint has left.
         """
+        if self.short is not None:
+            if self._drained:
+                raise Drained
+            try:
+                return self.short.connect(seconds)
+            except ValueError:
+                return False  # closed meanwhile
         until = time.monotonic() + seconds
         channel = self._opened()
         if not self._connecting.acquire(timeout=max(seconds, 0)):
@@ -186,6 +220,8 @@ class Connection:
 
     def drain(self) -> None:
         """Forget the channels: nothing new starts, what runs ends by itself and closes them."""
+        if self.short is not None:
+            self.short.retire()
         for loop, connection in self._forget()[1].items():
             _in_loop(loop, connection.forget)  # so that the last reference goes where the channel lives
 
@@ -195,7 +231,8 @@ class Connection:
             channel, self._channel = self._channel, None
             loops, self.loops = self.loops, {}
             self.calls = {}
-            self.state = _never_opened
+            if self.short is None:
+                self.state = _never_opened
         if channel is not None and _FORK_SUPPORT:
             # With fork support grpcio keeps every channel in a registry until it is closed.
             cygrpc.fork_unregister_channel(channel)
@@ -204,6 +241,8 @@ class Connection:
     def close(self) -> None:
         """Close the channels now: running calls end as CANCELLED."""
         channel, loops = self._forget()
+        if self.short is not None:
+            self.short.close()
         if channel is not None:
             channel.close()
         for loop, connection in loops.items():
@@ -213,7 +252,11 @@ class Connection:
         """In a forked child: start without channels; returns the parent's."""
         old = [self._channel, self.calls, self.loops]
         self._channel = None
-        self.calls, self.loops, self.state = {}, {}, _never_opened
+        self.calls, self.loops = {}, {}
+        if self.short is None:
+            self.state = _never_opened
+        else:
+            self.short.after_fork()
         # The parent's threads may have held them.
         self._lock, self._connecting = threading.Lock(), threading.Lock()
         return old
@@ -352,11 +395,12 @@ class TripleConnector:
     :param compression: of what is sent, unless a call says otherwise.
     """
 
-    __slots__ = ("__weakref__", "_connections", "compression", "key", "options", "single_threaded")
+    __slots__ = ("__weakref__", "_codec", "_connections", "compression", "key", "options", "single_threaded")
 
     def __init__(self, target: str, options: Options, compression: grpc.Compression | None) -> None:
         self.key: tuple[Any, ...] = ("triple", target, options, compression)
-        self.options = options
+        self._codec = dict(options).get(CODEC)
+        self.options = tuple(option for option in options if option[0] != CODEC)
         self.compression = compression
         self.single_threaded = "GRPC_SINGLE_THREADED_UNARY_STREAM" in os.environ or any(
             name == _SINGLE_THREADED for name, _ in options
@@ -376,6 +420,17 @@ class TripleConnector:
         connection = Connection(address, self)
         self._connections.add(connection)
         return connection
+
+    def short_way(self, address: str) -> Endpoint | None:
+        """Where the blocking unary calls to an address go, if not to grpcio.
+
+        :raises ConfigError: the codec that was asked for is not there.
+        """
+        if self._codec is None or self.compression not in {None, grpc.Compression.NoCompression}:
+            return None
+        from .h2.endpoint import Endpoint
+
+        return Endpoint(address, self.options)
 
     def close(self) -> None:
         """Close every connection now."""

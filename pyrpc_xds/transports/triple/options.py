@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import Any
 
+from ...errors import UsageError
+
 Options = tuple[tuple[str, Any], ...]
+
+#: Not an option of grpcio: which HTTP/2 codec carries what it can (:mod:`.h2`); grpcio's own where it is absent.
+CODEC = "pyrpc_xds.codec"
+#: The codec of channels and servers that are not given one.
+CODEC_VARIABLE = "PYRPC_XDS_TRIPLE_CODEC"
 
 DEFAULTS: Options = (
     # An endpoint is one address out of EDS: no service config to look up, no proxy to go through, and no
@@ -52,3 +60,26 @@ def grpc_address(address: str) -> str:
     if host.startswith("["):
         return f"ipv6:{address}"
     return f"ipv4:{address}" if host.replace(".", "").isdigit() else f"dns:///{address}"
+
+
+def chosen(codec: str | None) -> str | None:
+    """The codec, if it is not grpcio's own.
+
+    :param codec: ``grpcio`` or ``nghttp2``; ``None``: what :data:`CODEC_VARIABLE` says, or grpcio's.
+    :raises UsageError: it is another; :class:`ConfigError`: it is not there.
+    """
+    codec = codec or os.environ.get(CODEC_VARIABLE) or "grpcio"
+    if codec == "grpcio":
+        return None
+    if codec != "nghttp2":
+        raise UsageError(f"codec={codec!r}: expected 'grpcio' or 'nghttp2'")
+    from .h2 import library
+
+    library.load()
+    return codec
+
+
+def with_codec(options: Iterable[tuple[str, Any]] | None, codec: str | None) -> Options:
+    """The caller's options, and the codec among them; errors are those of :func:`chosen`."""
+    found = chosen(codec)
+    return tuple(options or ()) if found is None else (*(options or ()), (CODEC, found))

@@ -23,7 +23,7 @@ from .handling import CallContext
 from .health import Health
 from .http import HttpOptions
 from .http.ports import SyncPorts
-from .options import DEFAULT_GRACE
+from .options import DEFAULT_GRACE, chosen
 from .services import Registrar, Services, variant
 
 # A port that is taken is an error here; with SO_REUSEPORT, grpcio's default, two servers would share it
@@ -123,6 +123,7 @@ class TripleServer(grpc.Server):
         version: str = "",
         health: bool | None = None,
         reflection: bool | None = None,
+        codec: str | None = None,
     ) -> None:
         self.labels: Mapping[str, str] = MappingProxyType(dict(labels or {}))
         self.port: int | None = None
@@ -141,14 +142,26 @@ class TripleServer(grpc.Server):
         around = [CallContext(), *interceptors]
         options = server_options(options)
         self._http = SyncPorts(self._services, around, self._executor, options)
-        self._server: Any = grpc.server(
-            self._executor,
-            handlers=[self._services],
-            interceptors=around,
-            options=options,
-            maximum_concurrent_rpcs=maximum_concurrent_rpcs,
-            compression=compression,
-        )
+        self._server: Any
+        if chosen(codec) is None:
+            self._server = grpc.server(
+                self._executor,
+                handlers=[self._services],
+                interceptors=around,
+                options=options,
+                maximum_concurrent_rpcs=maximum_concurrent_rpcs,
+                compression=compression,
+            )
+        else:
+            from .h2.server import Server
+
+            if compression not in {None, grpc.Compression.NoCompression}:
+                raise UsageError(
+                    f"compression={compression}: a server with codec={codec!r} does not compress"
+                )
+            self._server = Server(
+                self._executor, workers, [self._services], around, options, maximum_concurrent_rpcs
+            )
         if address is not None:
             try:
                 self.add_insecure_port(address)

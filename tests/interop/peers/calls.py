@@ -150,10 +150,10 @@ def _detail(trailing: Iterable[tuple[str, Any]]) -> int:
     return 0
 
 
-def make(xds: pyrpc_xds.XdsClient, call: Call) -> Outcome:
+def make(xds: pyrpc_xds.XdsClient, call: Call, codec: str | None = None) -> Outcome:
     """Make it with :meth:`~pyrpc_xds.transports.triple.TripleTransport.channel`."""
     users: list[User] = []
-    channel = xds.triple.channel(f"direct:///{call['address']}")
+    channel = xds.triple.channel(f"direct:///{call['address']}", codec=codec)
     with channel, pyrpc_xds.attachments(_attachments(call)):
         callable_, requests, options = _prepared(channel, call)
         argument = iter(requests) if call["kind"] in ("client_stream", "bidi") else requests[0]

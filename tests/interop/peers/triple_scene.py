@@ -19,12 +19,14 @@ from . import calls, dubbo_go, dubbo_java, greeter
 from .built import PeerProcess
 from .netns import on_close
 
-Side = Literal["sync", "asyncio", "dubbo-go", "dubbo-java"]
+#: ``nghttp2``: ours, blocking, over that codec in place of grpcio's.
+Side = Literal["sync", "nghttp2", "asyncio", "dubbo-go", "dubbo-java"]
 VERSION = "v1.0.0"
 #: ``GROUP/VERSION`` of the Dubbo services that the servers have beside the one with neither.
 VARIANTS = ("g1/1.0.0", "/2.0.0")
 _PEERS: dict[str, Any] = {"dubbo-go": dubbo_go, "dubbo-java": dubbo_java}
 _OURS: dict[str, Any] = {}
+_CODECS = {"sync": "grpcio", "nghttp2": "nghttp2"}
 
 
 @functools.cache
@@ -57,9 +59,9 @@ def _peer(process: PeerProcess) -> PeerProcess:
 def address(side: Side) -> str:
     """The address of that side's server, started when it is first asked for."""
     services = idl.protobuf()[1]
-    if side == "sync":
+    if side in {"sync", "nghttp2"}:
         _OURS[side] = greeter.Greeter(VERSION)
-        server = _xds().triple.server(address="127.0.0.1:0")
+        server = _xds().triple.server(address="127.0.0.1:0", codec=_CODECS[side])
         services.add_GreeterServicer_to_server(_OURS[side], server)
         server.start()
         on_close.callback(lambda: server.stop(0).wait(10))
@@ -87,8 +89,8 @@ def _client(side: Side) -> PeerProcess:
 def call(client: Side, server: Side, wanted: calls.Call) -> calls.Outcome:
     """Have one side call another."""
     wanted = {**wanted, "address": address(server)}
-    if client == "sync":
-        return calls.make(_xds(), wanted)
+    if client in {"sync", "nghttp2"}:
+        return calls.make(_xds(), wanted, _CODECS[client])
     if client == "asyncio":
         return cast(calls.Outcome, on_loop(calls.make_aio(_xds(), wanted)))
     return calls.normalised(_client(client).ask(wanted))

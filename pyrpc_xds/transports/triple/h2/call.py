@@ -1,0 +1,123 @@
+"""A unary method whose blocking calls take the short way; every other call of it is grpcio's."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+from . import wire
+from .outcome import CallFailed, FinishedCall
+
+if TYPE_CHECKING:
+    from .endpoint import Endpoint
+
+_NONE = grpc.Compression.NoCompression
+
+
+class UnaryUnary:
+    """A multicallable of one endpoint, called as grpcio's.
+
+    What the short way does not have goes to grpcio: futures, call credentials, compression, metadata that is not
+    valid or is HTTP's own, requests that do not serialize or are too large. It answers as it always does.
+
+    :param endpoint: where to.
+    :param method: grpcio's multicallable for the same method of the same address, made when it is needed.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, method: Any, path: str, serializer: Any, deserializer: Any
+    ) -> None:
+        self._endpoint = endpoint
+        self._method = method
+        self._serializer = serializer
+        self._deserializer = deserializer
+        self._block = endpoint.module.Block(
+            [
+                (b":method", b"POST"),
+                (b":scheme", b"http"),
+                (b":path", path.encode()),
+                (b":authority", endpoint.authority.encode()),
+                (b"te", b"trailers"),
+                (b"content-type", b"application/grpc"),
+                (b"user-agent", endpoint.user_agent.encode()),
+            ]
+        )
+
+    def __call__(
+        self,
+        request: Any,
+        timeout: float | None = None,
+        metadata: Any = None,
+        credentials: Any = None,
+        wait_for_ready: bool | None = None,
+        compression: Any = None,
+    ) -> Any:
+        """As :meth:`grpc.UnaryUnaryMultiCallable.__call__`."""
+        if credentials is None and (compression is None or compression is _NONE) and not wait_for_ready:
+            stream = self._made(request, timeout, metadata)
+            if stream is not None:
+                return self._read(stream)
+        return self._method()(request, timeout, metadata, credentials, wait_for_ready, compression)
+
+    def with_call(
+        self,
+        request: Any,
+        timeout: float | None = None,
+        metadata: Any = None,
+        credentials: Any = None,
+        wait_for_ready: bool | None = None,
+        compression: Any = None,
+    ) -> Any:
+        """As :meth:`grpc.UnaryUnaryMultiCallable.with_call`."""
+        if credentials is None and (compression is None or compression is _NONE) and not wait_for_ready:
+            stream = self._made(request, timeout, metadata)
+            if stream is not None:
+                return self._read(stream), FinishedCall(grpc.StatusCode.OK, _said(stream), stream)
+        return self._method().with_call(request, timeout, metadata, credentials, wait_for_ready, compression)
+
+    def future(self, *args: Any, **keywords: Any) -> Any:
+        """As :meth:`grpc.UnaryUnaryMultiCallable.future`."""
+        return self._method().future(*args, **keywords)
+
+    def _made(self, request: Any, timeout: float | None, metadata: Any) -> Any:
+        """The stream of a call that went well; ``None``: this call is grpcio's."""
+        extra: tuple[wire.Field, ...] = ()
+        if metadata is not None:
+            metadata = tuple(metadata)
+            fields = wire.sent(metadata)
+            if fields is None:
+                return None
+            extra = fields
+        until = None
+        if timeout is not None:
+            if timeout <= 0:
+                return None
+            until = time.monotonic() + timeout
+            extra += ((b"grpc-timeout", wire.timeout(timeout), False),)
+        try:
+            message = request if self._serializer is None else self._serializer(request)
+        except Exception:
+            return None
+        most = self._endpoint.most_sent
+        if type(message) is not bytes or -1 < most < len(message):
+            return None
+        return self._endpoint.call(self._block, extra, message, until)
+
+    def _read(self, stream: Any) -> Any:
+        message = stream.message()
+        if message is None:
+            details = f"{self._endpoint.address} answered OK without one whole message"
+            raise CallFailed(grpc.StatusCode.INTERNAL, details, stream)
+        if self._deserializer is None:
+            return message
+        try:
+            return self._deserializer(message)
+        except Exception as error:
+            details = f"Exception deserializing response! ({error})"
+            raise CallFailed(grpc.StatusCode.INTERNAL, details, stream) from error
+
+
+def _said(stream: Any) -> str:
+    return wire.text(dict(stream.trailers()).get("grpc-message", ""))

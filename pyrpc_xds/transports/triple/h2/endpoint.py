@@ -1,0 +1,190 @@
+"""Endpoint: the nghttp2 connection to one address, made anew when it is over."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+
+from . import library
+from .call import UnaryUnary
+from .connection import ClientConnection, Lost
+from .keeper import KEEPER
+from .outcome import CallFailed, failed
+
+# As gRPC's own: a message, and (its soft limit is 8 KiB) the headers of an answer.
+MAX_MESSAGE_BYTES = 4 << 20
+MAX_HEADER_BYTES = 16 << 10
+# What a peer may send of one answer before it is read; large enough that messages up to it come in one go.
+WINDOW_BYTES = 1 << 20
+# Attempts of a call that the peer says it has not begun (gRFC A6).
+_ATTEMPTS = 3
+_CONNECT_SECONDS = 5.0
+
+
+class Endpoint:
+    """The way to one address.
+
+    :param address: ``ip:port``, ``[v6]:port`` or ``unix:PATH``.
+    :param options: grpc channel options; those of messages' size, keepalive and user agent count.
+    """
+
+    def __init__(self, address: str, options: tuple[tuple[str, Any], ...]) -> None:
+        values = dict(options)
+        self.address = address
+        self.authority: str = values.get("grpc.default_authority") or address
+        largest = values.get("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)
+        self._limits = (
+            largest if largest >= 0 else (1 << 31) - 1,
+            values.get("grpc.max_metadata_size", MAX_HEADER_BYTES),
+            WINDOW_BYTES,
+        )
+        self.most_sent: int = values.get("grpc.max_send_message_length", -1)
+        agents = (values.get("grpc.primary_user_agent"), f"grpc-python-pyrpc-xds/{grpc.__version__}")
+        self.user_agent = " ".join(str(agent) for agent in agents if agent)
+        self.keepalive = (
+            values.get("grpc.keepalive_time_ms", 300_000) / 1000,
+            values.get("grpc.keepalive_timeout_ms", 20_000) / 1000,
+        )
+        self.module: Any = library.load()
+        self.current: ClientConnection | None = None
+        self._lock = threading.Lock()
+        self._retired = False
+        self._closed = False
+
+    def state(self, _connect: bool = False) -> int:
+        """Whether a call can be sent now, as grpcio numbers it: 2 (READY) or 0 (IDLE).
+
+        :raises ValueError: the endpoint is closed.
+        """
+        if self._closed:
+            raise ValueError(f"the channel to {self.address} is closed")  # as grpcio's
+        current = self.current
+        return 2 if current is not None and current.ready() else 0
+
+    def unary_unary(self, key: tuple[Any, ...], long_way: Callable[[], Any]) -> UnaryUnary:
+        """The multicallable of a method.
+
+        :param key: kind, path, serializer, deserializer, whether registered.
+        :param long_way: makes grpcio's.
+        """
+        return UnaryUnary(self, long_way, *key[1:4])
+
+    def connect(self, seconds: float) -> bool | None:
+        """Connect: True, False (failed), or ``None``: time is up.
+
+        :raises ValueError: the endpoint is closed.
+        """
+        until = time.monotonic() + seconds
+        if not self._lock.acquire(timeout=max(seconds, 0)):
+            return None
+        try:
+            if self.state():
+                return True
+            made = self._made(max(until - time.monotonic(), 0.001))
+            self.current = made
+            if self._closed:
+                self.close()
+            elif self._retired:
+                made.retire(after_a_call=True)
+            KEEPER.keep(made, self.keepalive)
+            return made.usable
+        except TimeoutError:
+            return None
+        except (OSError, Lost):
+            return False
+        finally:
+            self._lock.release()
+
+    def _made(self, seconds: float) -> ClientConnection:
+        until = time.monotonic() + seconds
+        connected = _connected(self.address, seconds)
+        try:
+            # A peer whose host is gone is noticed by what it does not acknowledge, as with grpcio.
+            if hasattr(socket, "TCP_USER_TIMEOUT") and connected.family != socket.AF_UNIX:
+                milliseconds = int(self.keepalive[1] * 1000)
+                connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+            connection = ClientConnection(self.module, connected, self.address, self._limits)
+        except BaseException:
+            connected.close()
+            raise
+        connection.introduce(until - time.monotonic())
+        return connection
+
+    def call(self, block: Any, extra: tuple[Any, ...], message: bytes, until: float | None) -> Any:
+        """Make a unary call; returns its stream, which has brought one whole message and the status OK.
+
+        A call that the peer has not begun (GOAWAY before it, REFUSED_STREAM) is made again.
+
+        :raises CallFailed: it ended otherwise; :class:`ValueError`: the endpoint is closed.
+        """
+        for left in reversed(range(_ATTEMPTS)):
+            connection = self.current
+            if connection is None or not connection.usable:
+                connection = self._again(until)
+            try:
+                stream = connection.call(block, extra, message, until)
+            except Lost as lost:
+                if left:
+                    continue
+                raise CallFailed(grpc.StatusCode.UNAVAILABLE, f"{self.address}: {lost}") from None
+            if stream.fine:
+                return stream
+            refused = stream.closed and stream.error_code == self.module.REFUSED_STREAM
+            if not (refused and left) or stream.head_done:
+                break
+        raise failed(stream, self.address)
+
+    def _again(self, until: float | None) -> ClientConnection:
+        seconds = _CONNECT_SECONDS
+        if until is not None:
+            seconds = min(seconds, max(until - time.monotonic(), 0))
+        done = self.connect(seconds)
+        connection = self.current
+        if done and connection is not None:
+            return connection
+        if until is not None and time.monotonic() >= until:
+            raise CallFailed(grpc.StatusCode.DEADLINE_EXCEEDED, f"{self.address}: not connected in time")
+        raise CallFailed(grpc.StatusCode.UNAVAILABLE, f"{self.address}: could not connect again")
+
+    def retire(self) -> None:
+        """The endpoint has left: the connection closes when its calls have ended."""
+        self._retired = True
+        if self.current is not None:
+            self.current.retire()
+
+    def close(self) -> None:
+        """End the running calls as CANCELLED and close."""
+        self._closed = True
+        current, self.current = self.current, None
+        if current is not None:
+            current.close("the channel was closed", grpc.StatusCode.CANCELLED)
+
+    def after_fork(self) -> None:
+        """In a forked child: begin without the parent's connection."""
+        self._lock = threading.Lock()
+        current, self.current = self.current, None
+        if current is not None:
+            current.abandon()
+
+
+def _connected(address: str, seconds: float) -> socket.socket:
+    if address.startswith("unix:"):
+        connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connected.settimeout(seconds)
+            connected.connect(address.removeprefix("unix:"))
+        except BaseException:
+            connected.close()
+            raise
+        return connected
+    host, _, port = address.rpartition(":")
+    connected = socket.create_connection((host.strip("[]"), int(port)), seconds)
+    with contextlib.suppress(OSError):
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connected

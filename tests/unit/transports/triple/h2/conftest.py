@@ -1,0 +1,56 @@
+"""Endpoints on nghttp2, and servers; without mesh."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from pyrpc_xds.transports.triple import TripleTransport
+from pyrpc_xds.transports.triple.h2.call import UnaryUnary
+from pyrpc_xds.transports.triple.h2.endpoint import Endpoint
+from tests.unit.transports.triple.conftest import Greeter
+from tests.unit.transports.triple.fakes import FakeMesh
+from tests.unit.transports.triple.h2.scripted import PATH
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Callable[..., Endpoint]]:
+    """Connects: ``endpoint(address, ("option", value), ...)``."""
+    made: list[Endpoint] = []
+
+    def connect(address: str, *options: tuple[str, Any]) -> Endpoint:
+        made.append(Endpoint(address, options))
+        assert made[-1].connect(10)
+        return made[-1]
+
+    yield connect
+    for each in made:
+        each.close()
+
+
+def method(endpoint: Endpoint) -> UnaryUnary:
+    """SayHello with bytes; whatever is not for nghttp2 fails."""
+    return endpoint.unary_unary(("unary_unary", PATH, None, None), lambda: pytest.fail("it went to grpcio"))
+
+
+@pytest.fixture
+def servicer(pb: Any) -> Iterator[Greeter]:
+    greeter = Greeter(pb, "v1")
+    yield greeter
+    greeter.release.set()
+
+
+@pytest.fixture
+def server(servicer: Greeter, pb_grpc: Any) -> Iterator[Any]:
+    mesh = FakeMesh()
+    made = TripleTransport(mesh).server(
+        address="127.0.0.1:0", codec="nghttp2", max_workers=4, maximum_concurrent_rpcs=50
+    )
+    pb_grpc.add_GreeterServicer_to_server(servicer, made)
+    made.start()
+    yield made
+    servicer.release.set()
+    assert made.stop(0).wait(10)
+    mesh.close()

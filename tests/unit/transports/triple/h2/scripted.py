@@ -1,0 +1,144 @@
+"""Peers whose every frame a test decides, on another codec (the package ``h2``) than the one that is tested."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import h2.config
+import h2.connection
+import h2.events
+import h2.exceptions
+import h2.settings
+
+PATH = "/org.apache.dubbo.sample.Greeter/SayHello"
+SECONDS = 10
+HEAD = [(":status", "200"), ("content-type", "application/grpc")]
+
+
+def framed(message: bytes, compressed: int = 0) -> bytes:
+    """A gRPC message with its prefix."""
+    return struct.pack(">BI", compressed, len(message)) + message
+
+
+class Peer:
+    """One connection."""
+
+    def __init__(
+        self, connected: socket.socket, client: bool, settings: dict[Any, int] | None = None
+    ) -> None:
+        connected.settimeout(SECONDS)
+        self.socket = connected
+        self.h2 = h2.connection.H2Connection(
+            h2.config.H2Configuration(
+                client_side=client, header_encoding="utf-8", validate_outbound_headers=False
+            )
+        )
+        if settings:
+            self.h2.local_settings = h2.settings.Settings(client=client, initial_values=settings)
+        self.h2.initiate_connection()
+        self.events: list[Any] = []
+        self.flush()
+
+    def flush(self) -> None:
+        self.socket.sendall(self.h2.data_to_send())
+
+    def until(self, *kinds: type) -> Any:
+        """The next event of these kinds; acknowledges what is received meanwhile."""
+        while True:
+            while self.events:
+                event = self.events.pop(0)
+                if isinstance(event, kinds):
+                    return event
+            data = self.socket.recv(65536)
+            if not data:
+                raise EOFError
+            for event in self.h2.receive_data(data):
+                if isinstance(event, h2.events.DataReceived) and event.flow_controlled_length:
+                    self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+                self.events.append(event)
+            self.flush()
+
+    def closed(self) -> bool:
+        """Whether the other side closes, within the limit of time."""
+        try:
+            while self.socket.recv(65536):
+                pass
+        except ConnectionResetError:
+            pass
+        return True
+
+    # Of a server.
+
+    def answer(self, stream: int, message: bytes = b"", status: str = "0", **more: str) -> None:
+        self.h2.send_headers(stream, HEAD)
+        for start in range(0, len(message) + 5, 16_000):
+            self.h2.send_data(stream, framed(message)[start : start + 16_000])
+        self.h2.send_headers(stream, [("grpc-status", status), *more.items()], end_stream=True)
+        self.flush()
+
+    # Of a client.
+
+    def request(self, body: bytes | None = b"", end: bool = True, path: str = PATH, **changed: str) -> int:
+        """Send headers, and a body unless it is ``None``; names of ``changed`` have ``_`` for ``-``."""
+        said = {":method": "POST", ":scheme": "http", ":path": path, ":authority": "x", "te": "trailers"}
+        said["content-type"] = "application/grpc"
+        said.update({name.replace("_", "-"): value for name, value in changed.items()})
+        stream = self.h2.get_next_available_stream_id()
+        self.h2.send_headers(stream, list(said.items()), end_stream=body is None and end)
+        if body is not None:
+            for start in range(0, len(body) or 1, 16_000):
+                last = start + 16_000 >= len(body)
+                self.h2.send_data(stream, body[start : start + 16_000], end_stream=end and last)
+        self.flush()
+        return int(stream)
+
+    def status(self, stream: int) -> str:
+        """The grpc-status of an answer."""
+        while True:
+            event = self.until(h2.events.ResponseReceived, h2.events.TrailersReceived)
+            if event.stream_id == stream and "grpc-status" in dict(event.headers):
+                return str(dict(event.headers)["grpc-status"])
+
+
+class Server:
+    """Listens on loopback; ``script`` plays each connection, in a thread of its own.
+
+    :ivar errors: of the scripts.
+    """
+
+    def __init__(self, *scripts: Callable[[Peer], None], settings: dict[Any, int] | None = None) -> None:
+        self._scripts = list(scripts)
+        self._settings = settings
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.settimeout(SECONDS)
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self.errors: list[BaseException] = []
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            for script in self._scripts:
+                accepted, _ = self._listener.accept()
+                with accepted:
+                    script(Peer(accepted, False, self._settings))
+        except BaseException as error:
+            self.errors.append(error)
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._thread.join(2 * SECONDS)
+        self._listener.close()
+        if exc[0] is None:
+            assert not self.errors
+
+
+def dialled(port: int, settings: dict[Any, int] | None = None) -> Peer:
+    """A client's connection."""
+    return Peer(socket.create_connection(("127.0.0.1", port), SECONDS), True, settings)
