@@ -166,9 +166,12 @@ class Connection:
             if self._drained:
                 raise Drained
             try:
-                return self.short.connect(seconds)
+                ready = self.short.connect(seconds)
             except ValueError:
                 return False  # closed meanwhile
+            if not ready and self._drained:
+                raise Drained
+            return ready
         until = time.monotonic() + seconds
         channel = self._opened()
         if not self._connecting.acquire(timeout=max(seconds, 0)):
