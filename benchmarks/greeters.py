@@ -100,9 +100,12 @@ def serve_triple(version: str) -> None:
 
 
 @contextlib.contextmanager
-def running(protocol: str, version: str) -> Iterator[int]:
-    """A server process; the port it serves on."""
-    command = [sys.executable, "-m", "benchmarks.greeters", protocol, version]
+def running(protocol: str, version: str, module: str = "benchmarks.greeters") -> Iterator[int]:
+    """A server process; the port it serves on.
+
+    :param module: is run with the two as its arguments.
+    """
+    command = [sys.executable, "-m", module, protocol, version]
     process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None and process.stdout is not None
     try:

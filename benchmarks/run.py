@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from . import crowd, memory, mesh, push, rivals, start, triple_callers, triple_streams
+from . import crowd, memory, mesh, moonshot, push, rivals, start, triple_callers, triple_streams
 from .rounds import compare, ratio
 
 GROUPS = (
@@ -30,6 +30,7 @@ GROUPS = (
     "triple",
     "triple-callers",
     "triple-streams",
+    "moonshot",
     "start",
     "matcher",
     "eds",
@@ -141,6 +142,14 @@ def of_streams(quick: bool) -> Result:
     goals = [tied(f"{kind}: a message, to bare", found[rivals.OURS]) for kind, found in figures.items()]
     title = f"Triple, a message of a stream ({rounds} rounds of {number} messages):"
     return Result(title, figures, goals, {})
+
+
+def of_moonshot(quick: bool) -> Result:
+    figures = moonshot.measure(rounds=6) if quick else moonshot.measure()
+    goals = [
+        tied(f"{name}: p50 to bare grpcio", figures[name], most) for name, most in moonshot.LIMITS.items()
+    ]
+    return Result("Triple on nghttp2, one unary call:", figures, goals, {})
 
 
 def of_start(control_plane: str, quick: bool) -> Result:
@@ -318,6 +327,7 @@ def main() -> int:
         "triple": lambda: calls("triple", chosen.control_plane, chosen.quick),
         "triple-callers": lambda: of_callers(chosen.control_plane, chosen.quick),
         "triple-streams": lambda: of_streams(chosen.quick),
+        "moonshot": lambda: of_moonshot(chosen.quick),
         "start": lambda: of_start(chosen.control_plane, chosen.quick),
         "thrift-alone": lambda: of_module("thrift", "Thrift alone:", chosen.quick),
         "triple-alone": lambda: of_module("triple", "Triple alone:", chosen.quick),

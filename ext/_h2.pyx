@@ -51,6 +51,13 @@ cdef extern from *:
     """
     int MSG_NOSIGNAL
 
+cdef extern from "time.h" nogil:
+    struct timespec:
+        long tv_sec
+        long tv_nsec
+    int clock_gettime(int, timespec *)
+    int CLOCK_MONOTONIC
+
 cdef extern from "dlfcn.h":
     void *dlopen(const char *, int)
     void *dlsym(void *, const char *)
@@ -196,6 +203,12 @@ cdef int _bind(void *library) except -1:
     api.version = <Version *(*)(int) noexcept nogil> _symbol(library, "version")
     return 0
 
+
+cdef long long monotonic() noexcept nogil:
+    """Nanoseconds."""
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return <long long> now.tv_sec * 1_000_000_000 + now.tv_nsec
 
 cdef struct Buffer:
     uint8_t *data
@@ -596,11 +609,16 @@ cdef class Stream:
     """One call on a session. Made by the session.
 
     :ivar tag: for whoever uses it.
+    :ivar news: of :meth:`Session.exchange`: the streams that what came was about, an exception, or ``None`` where it
+        was not to be tried.
+    :ivar plain: of the same: the call is over and went well, and there is nothing else to see to.
     """
 
     cdef State *state
     cdef readonly Session session
     cdef public object tag
+    cdef readonly object news
+    cdef readonly bint plain
 
     def __cinit__(self):
         self.state = NULL
@@ -759,6 +777,7 @@ cdef class Session:
     cdef int users
     cdef bint closing
     cdef readonly unsigned long long received
+    cdef long long used
     cdef dict open
     cdef object __weakref__
 
@@ -946,6 +965,11 @@ cdef class Session:
         return self.happened()
 
     @property
+    def rested(self):
+        """Whether nothing was read for a millisecond: the peer may have said something in between."""
+        return monotonic() - self.used > 1_000_000
+
+    @property
     def being_read(self):
         """Whether a thread is in :meth:`fetch`."""
         return self.reading
@@ -973,6 +997,7 @@ cdef class Session:
                     length = recv(watched.fd, data, sizeof(data), MSG_DONTWAIT)
                 else:
                     errno = EAGAIN
+            self.used = monotonic()
             if length > 0:
                 return self.took(data, length)
             if length == 0:
@@ -1130,17 +1155,22 @@ cdef class Session:
     def exchange(self, Block block not None, tuple extra not None, bytes message not None, int milliseconds):
         """:meth:`request`, :meth:`flush` and :meth:`fetch` in one: all that a call needs whose answer comes next.
 
-        :returns: the stream, and what :meth:`fetch` gave: ``None`` too where it was not to be tried. An exception
-            of the latter two is returned in its place, so that the stream is known.
+        :returns: the stream; :attr:`Stream.news` is what :meth:`fetch` gave.
         :raises H2Error: no stream can be begun.
         """
         cdef Stream stream = self.request(block, extra, message)
+        cdef object changed = None
         try:
             if self.flush():
-                return stream, self.fetch(milliseconds)
+                changed = self.fetch(milliseconds)
         except (OSError, EOFError, H2Error) as error:
-            return stream, error
-        return stream, None
+            changed = error
+        stream.news = changed
+        stream.plain = (
+            stream.state.closed and stream.state.remote_end and stream.state.grpc_status == 0
+            and stream.state.http_status == 200 and not self.core.goaway and not self.core.pending
+        )
+        return stream
 
     def respond(self, Stream stream not None, Block block not None, tuple extra not None):
         """Send response headers; what follows is told by :meth:`data` and :meth:`end`."""

@@ -19,6 +19,8 @@ class Block:
 
 class Stream:
     tag: Any
+    news: list[Stream] | Exception | None
+    plain: bool
     session: Session
     id: int
     over: bool
@@ -52,6 +54,7 @@ class Session:
     resets: int
     streams: int
     being_read: bool
+    rested: bool
     stuck: bool
     def __new__(
         cls, server: bool, max_message: int, max_headers: int, window: int, max_streams: int
@@ -70,7 +73,7 @@ class Session:
     ) -> Stream: ...
     def exchange(
         self, block: Block, extra: tuple[tuple[bytes, bytes, bool], ...], message: bytes, milliseconds: int
-    ) -> tuple[Stream, list[Stream] | Exception | None]: ...
+    ) -> Stream: ...
     def respond(self, stream: Stream, block: Block, extra: tuple[tuple[bytes, bytes, bool], ...]) -> None: ...
     def data(self, stream: Stream, message: bytes) -> None: ...
     def end(self, stream: Stream, block: Block, extra: tuple[tuple[bytes, bytes, bool], ...]) -> None: ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ class UnaryUnary:
         self, endpoint: Endpoint, method: Any, path: str, serializer: Any, deserializer: Any
     ) -> None:
         self._endpoint = endpoint
+        self._most_sent = endpoint.most_sent if endpoint.most_sent >= 0 else sys.maxsize
         self._method = method
         self._serializer = serializer
         self._deserializer = deserializer
@@ -100,8 +102,7 @@ class UnaryUnary:
             message = request if self._serializer is None else self._serializer(request)
         except Exception:
             return None
-        most = self._endpoint.most_sent
-        if type(message) is not bytes or -1 < most < len(message):
+        if type(message) is not bytes or len(message) > self._most_sent:
             return None
         return self._endpoint.call(self._block, extra, message, until)
 

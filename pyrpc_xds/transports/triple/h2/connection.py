@@ -21,8 +21,9 @@ from .outcome import CallFailed
 
 # The leader looks up this often, in case another could not write all it had.
 _LOOK_UP_SECONDS = 1.0
-# After a pause this long, look whether the peer has closed or refused meanwhile before using it.
-_FRESH_SECONDS = 0.001
+_LOOK_UP_MILLISECONDS = 1_000
+# While another thread is about to read what is there.
+_PAUSE_SECONDS = 0.001
 
 
 class Lost(Exception):
@@ -57,7 +58,6 @@ class ClientConnection:
         # What the callers that do not read wait for; a stream's is released when it is over, or to make it read.
         self._waiting: dict[Any, threading.Lock] = {}
         self.when_closed: Callable[[], None] = _nothing
-        self._used = time.monotonic()
         self._pings = 0
 
     def __repr__(self) -> str:
@@ -80,11 +80,10 @@ class ClientConnection:
             raise Lost(self.why)
         self._flush()
         self.usable = not self.session.goaway
-        self._used = time.monotonic()
 
     def ready(self) -> bool:
         """Whether a call can begin here, as far as the peer has said by now."""
-        if time.monotonic() - self._used > _FRESH_SECONDS:
+        if self.session.rested:
             self.look()
         return self.usable
 
@@ -99,26 +98,23 @@ class ClientConnection:
         """
         if not self.usable:
             raise Lost(self.why)
-        seconds = _LOOK_UP_SECONDS
+        milliseconds = _LOOK_UP_MILLISECONDS
         if until is not None:
-            seconds = min(seconds, max(until - time.monotonic(), 0))
+            milliseconds = min(milliseconds, max(math.ceil((until - time.monotonic()) * 1000), 0))
         try:
-            stream, changed = self.session.exchange(block, extra, message, math.ceil(seconds * 1000))
+            stream = self.session.exchange(block, extra, message, milliseconds)
         except self._broken as error:
             self.usable = False  # all numbers of streams are used up
             self.why = self.why or str(error)
             raise Lost(self.why) from error
-        if not stream.closed or self._waiting or self._going:
-            self._wait(stream, changed, until)
-        elif self.session.goaway or self.session.pending:
-            self._took(changed)
-        self._used = time.monotonic()
+        if not stream.plain or self._waiting or self._going:
+            self._wait(stream, until)
         return stream
 
-    def _wait(self, stream: Any, changed: Any, until: float | None) -> None:
+    def _wait(self, stream: Any, until: float | None) -> None:
         session = self.session
         try:
-            self._took(changed)
+            self._took(stream.news)
             while not stream.over:
                 if self.closed:
                     raise CallFailed(self._code, f"{self.peer}: {self.why}", stream)
@@ -212,7 +208,7 @@ class ClientConnection:
             self._flush()
         if has:
             if self.session.being_read:
-                time.sleep(_FRESH_SECONDS)  # another thread takes it; not before this one stops looking
+                time.sleep(_PAUSE_SECONDS)  # another thread takes it; not before this one stops looking
             else:
                 self._fetch(0)
 
@@ -228,7 +224,6 @@ class ClientConnection:
 
     def look(self) -> None:
         """Deal with what has come while nobody read; without waiting."""
-        self._used = time.monotonic()
         # Bounded: a peer that sends without end is left to the callers.
         for _ in range(16):
             before = self.session.received

@@ -23,7 +23,7 @@ MAX_HEADER_BYTES = 16 << 10
 # What a peer may send of one answer before it is read; large enough that messages up to it come in one go.
 WINDOW_BYTES = 1 << 20
 # Attempts of a call that the peer says it has not begun (gRFC A6).
-_ATTEMPTS = 3
+_ATTEMPTS_LEFT = (2, 1, 0)
 _CONNECT_SECONDS = 5.0
 
 
@@ -123,7 +123,7 @@ class Endpoint:
 
         :raises CallFailed: it ended otherwise; :class:`ValueError`: the endpoint is closed.
         """
-        for left in reversed(range(_ATTEMPTS)):
+        for left in _ATTEMPTS_LEFT:
             connection = self.current
             if connection is None or not connection.usable:
                 connection = self._again(until)
@@ -133,7 +133,7 @@ class Endpoint:
                 if left:
                     continue
                 raise CallFailed(grpc.StatusCode.UNAVAILABLE, f"{self.address}: {lost}") from None
-            if stream.fine:
+            if stream.plain or stream.fine:
                 return stream
             refused = stream.closed and stream.error_code == self.module.REFUSED_STREAM
             if not (refused and left) or stream.head_done:
