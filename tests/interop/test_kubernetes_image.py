@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
@@ -101,27 +100,15 @@ def test_image_holds_the_compiled_package_and_no_checkout(image_app: Path) -> No
     assert str(image.ROOT) not in path
 
 
-def nobody(app: Path, user: int) -> dict[str, Any]:
-    """Options of Popen for a user who owns nothing, where there can be one: only root may change, and an interpreter
-    that lies in a home is that user's alone."""
-    alone: dict[str, Any] = {"user": user, "group": user, "extra_groups": []}
-    try:
-        subprocess.run([app / "bin" / "python", "-c", "import grpc"], cwd="/", check=True, **alone)
-    except (OSError, subprocess.CalledProcessError):
-        return {}
-    return alone
-
-
 @contextmanager
 def running(app: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The server, started as Docker would but for the paths, as a user who owns nothing; and its Triple address."""
+    """The server, started as Docker would but for paths and user, which the pods' tests have; and its Triple address."""
     made = image.image("dubbo-go-server", app)
     here = {key: value.replace("/app", str(app)) for key, value in made.environment.items()}
     here["PATH"] = here["PATH"].replace("$PATH", os.defpath)
     conf = app / "lib" / "conf.yaml"
     conf.write_text((image.ROOT / "examples/greeter/conf/server.yaml").read_text())
     arguments = [each.replace("/app/conf/dubbogo.yaml", str(conf)) for each in made.command]
-    alone = nobody(app, int(made.user.partition(":")[0]))
     environment = {
         **here,
         **POD,
@@ -135,7 +122,6 @@ def running(app: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
         env=environment,
         stdout=subprocess.PIPE,
         text=True,
-        **alone,
     ) as process:
         try:
             assert process.stdout
