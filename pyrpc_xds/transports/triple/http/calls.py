@@ -210,14 +210,21 @@ class SyncCalls(Calls):
     async def _called(self, call: form.Call) -> Response:
         self._begin()
         context = HttpContext(call.metadata, call.peer, self._until(call))
-        # Each call has a context of its own, as in grpcio.
-        work = partial(contextvars.Context().run, self.run, call, context)
+        # An executor keeps what it was given until a thread is free; the body of a call that was given up is not
+        # to be kept as long.
+        waiting = [call]
+
+        def work() -> Response:
+            # Each call has a context of its own, as in grpcio.
+            return contextvars.Context().run(self.run, waiting.pop(), context)
+
         try:
             future: Future[Response] = self._threads.submit(work)
         except RuntimeError:
             self._over()
             raise Refused(Code.UNAVAILABLE, "the server has stopped") from None
         future.add_done_callback(self._over)
+        future.add_done_callback(lambda _: waiting.clear())
         try:
             # A handler cannot be stopped: it goes on, and nobody waits.
             return await asyncio.wait_for(asyncio.wrap_future(future), call.seconds)

@@ -171,6 +171,9 @@ def admit(request: Request, limit: int) -> None:
         raise Refused(
             Code.UNIMPLEMENTED, f"{request.method} is not served: calls are POST", 405, (("allow", "POST"),)
         )
+    if request.header("transfer-encoding") and request.header("content-length"):
+        # A proxy that goes by the other of the two would see other requests (RFC 9112, 6.1 and 11.2).
+        raise Refused(Code.INVALID_ARGUMENT, "transfer-encoding and content-length exclude each other")
     _is_json(request)
     encoding = request.header("content-encoding").lower()
     if encoding not in ("", "identity", "gzip"):
@@ -256,7 +259,10 @@ def error(code: Code, message: str, initial: Any = (), trailing: Any = ()) -> Re
         ]
     kept = [pair for pair in trailing or () if pair[0] != details_trailer.TRAILER]
     return Response(
-        status, (("content-type", JSON), *_sent(initial, kept)), json.dumps(wire, ensure_ascii=False).encode()
+        status,
+        (("content-type", JSON), *_sent(initial, kept)),
+        # Exceptions may quote names of files, with the surrogates that Python has for what is no text.
+        json.dumps(wire, ensure_ascii=False).encode(errors="replace"),
     )
 
 
@@ -270,7 +276,7 @@ def preflight(request: Request, origins: tuple[str, ...]) -> Response | None:
         ("access-control-max-age", str(_PREFLIGHT_SECONDS)),
     )
     names = request.header("access-control-request-headers")
-    if names:
+    if names and names.isascii():
         headers = (*headers, ("access-control-allow-headers", names))
     return Response(204, headers)
 
@@ -290,7 +296,8 @@ def shared(request: Request, response: Response, origins: tuple[str, ...]) -> Re
 
 def _allowed(request: Request, origins: tuple[str, ...]) -> bool:
     origin = request.header("origin")
-    return bool(origin) and ("*" in origins or origin in origins)
+    # It is sent back, and browsers write no other.
+    return bool(origin) and origin.isascii() and ("*" in origins or origin in origins)
 
 
 def _is_json(request: Request) -> bool:
@@ -368,4 +375,5 @@ def _sent(initial: Any, trailing: Any) -> Iterable[tuple[str, str]]:
 
 
 def _encoded(value: str | bytes) -> str:
-    return value if isinstance(value, str) else base64.b64encode(value).decode().rstrip("=")
+    # gRPC lets values begin or end with spaces; HTTP has none there (RFC 9110, 5.5).
+    return value.strip(" ") if isinstance(value, str) else base64.b64encode(value).decode().rstrip("=")

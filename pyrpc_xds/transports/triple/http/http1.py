@@ -34,6 +34,10 @@ class Wire(Protocol):
     def stopping(self) -> bool:
         """No request that comes now is taken."""
 
+    @property
+    def full(self) -> bool:
+        """The peer does not read: write no more than what is begun, until ``resumed`` is called."""
+
     def send(self, data: bytes) -> None:
         """Write."""
 
@@ -80,7 +84,8 @@ class Http1:
         self._advance()
 
     def _advance(self) -> None:
-        while True:
+        # Requests sent ahead wait while their answers would only pile up.
+        while not self._wire.full:
             try:
                 event = self._h11.next_event()
             except h11.RemoteProtocolError as error:
@@ -141,7 +146,7 @@ class Http1:
         self._body.clear()
         self._wire.expect(None)
         if self._refusal is None:
-            self._give_up = self._wire.start(whole, self._answer)
+            self._give_up = self._wire.start(whole, self._answered)
         else:
             self._answer(self._refusal)
 
@@ -149,13 +154,20 @@ class Http1:
         if self._request is not None:
             self._answer(self._wire.calls.refuse(self._request, refused))
 
-    def _answer(self, response: Response) -> None:
-        """Send it. Before the end of the request, that is the end of the connection."""
+    def _answered(self, response: Response) -> None:
+        if self._answer(response):
+            self._advance()
+
+    def _answer(self, response: Response) -> bool:
+        """Send it. Before the end of the request, that is the end of the connection.
+
+        :returns: whether the next request may come.
+        """
         self._give_up = None
         self._wire.hold(False)
         if self._h11.states[h11.SERVER] not in (h11.IDLE, h11.SEND_RESPONSE):
             self._wire.close()
-            return
+            return False
         whole = self._h11.their_state is h11.DONE
         headers = [*response.headers]
         if response.status != 204:
@@ -170,10 +182,10 @@ class Http1:
         self._request = None
         if (self._h11.states[h11.SERVER], self._h11.states[h11.CLIENT]) != (h11.DONE, h11.DONE):
             self._wire.close(linger=not whole)
-            return
+            return False
         self._h11.start_next_cycle()
         self._wire.expect(self._wire.options.idle_timeout)
-        self._advance()
+        return True
 
     def _bad(self, error: h11.RemoteProtocolError) -> None:
         """What came is not HTTP."""
@@ -188,6 +200,10 @@ class Http1:
         data = self._h11.send(event)
         if data:
             self._wire.send(data)
+
+    def resumed(self) -> None:
+        """The peer reads again."""
+        self._advance()
 
     def stop(self) -> None:
         """Take no new request; close where none runs."""

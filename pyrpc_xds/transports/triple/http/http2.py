@@ -177,7 +177,7 @@ class Http2:
         if stream is None or not stream.rest:
             return
         try:
-            while stream.rest:
+            while stream.rest and not self._wire.full:
                 room = min(self._h2.local_flow_control_window(stream_id), self._h2.max_outbound_frame_size)
                 if room <= 0:
                     break
@@ -258,6 +258,12 @@ class Http2:
             pass
         self._flush()
         self._wire.close()
+
+    def resumed(self) -> None:
+        """The peer reads again."""
+        for stream_id in list(self._streams):
+            self._send_rest(stream_id)
+            self._flush()
 
     def stop(self) -> None:
         """Take no new request; close when none runs any more.

@@ -142,6 +142,11 @@ class Connection(asyncio.Protocol):
         """As :attr:`.http1.Wire.stopping`."""
         return self._port.stopping
 
+    @property
+    def full(self) -> bool:
+        """As :attr:`.http1.Wire.full`."""
+        return self._unread is not None
+
     def connection_made(self, transport: Any) -> None:
         """As :class:`asyncio.Protocol`."""
         self._transport = transport
@@ -176,7 +181,8 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """As :class:`asyncio.Protocol`."""
         self.expect(None)
-        self.resume_writing()
+        if self._unread is not None:
+            self._unread.cancel()
         if self._protocol is not None:
             self._protocol.lost()
         self._port.left(self)
@@ -192,6 +198,8 @@ class Connection(asyncio.Protocol):
             self._unread.cancel()
             self._unread = None
             self._read_or_not()
+            if self._protocol is not None and not self._closing:
+                self._protocol.resumed()
 
     def hold(self, held: bool) -> None:
         """As :meth:`.http1.Wire.hold`."""
@@ -254,13 +262,15 @@ class Connection(asyncio.Protocol):
         def ended(task: asyncio.Task[Response]) -> None:
             if task.cancelled():
                 return
-            if task.exception() is not None:
+            try:
+                response = task.result()
+                if not self._closing and not self._transport.is_closing():
+                    done(response)
+            except Exception as error:  # a defect of ours must not leave the peer waiting
                 self._loop.call_exception_handler(
-                    {"message": "a call over HTTP failed", "exception": task.exception(), "task": task}
+                    {"message": "a call over HTTP failed", "exception": error, "task": task}
                 )
                 self.abort()
-            elif not self._closing and not self._transport.is_closing():
-                done(task.result())
 
         task.add_done_callback(ended)
 

@@ -87,6 +87,12 @@ async def test_response_attachments_are_headers_with_a_prefix(start: Any, form: 
     assert answer.headers["trailer-tri-header-convert"] == "%7B%22camelback%22%3A%22camelBack%22%7D"
 
 
+@both_versions
+async def test_spaces_around_a_response_attachment_are_dropped(start: Any, form: Any) -> None:
+    answer = await (await start()).ask("back: a b ", form)
+    assert (answer.status, answer.headers["trailer-camelback"]) == (200, "a b")
+
+
 async def test_trailers_of_bytes_are_base64(start: Any) -> None:
     assert (await (await start()).ask("binary:")).headers["trailer-data-bin"] == "/wA"
 

@@ -54,3 +54,27 @@ def test_headers_of_one_name_stay_several_values() -> None:
     call = form.call_of(form.Request("POST", "/a.B/C?x", headers), 100)
     assert call.path == "/a.B/C"
     assert call.metadata[1:] == (("a", "1"), ("a", "2"), ("b-bin", b"\x00"), ("b-bin", b"\x01"))
+
+
+def test_surrogates_in_the_text_of_an_error_are_replaced() -> None:
+    response = form.error(grpc.StatusCode.UNKNOWN, "no file caf\udce9")
+    assert json.loads(response.body)["message"] == "no file caf?"
+
+
+def test_length_beside_a_transfer_encoding_is_refused() -> None:
+    headers = (("content-type", form.JSON), ("content-length", "2"), ("transfer-encoding", "chunked"))
+    with pytest.raises(form.Refused, match="exclude each other") as refused:
+        form.admit(form.Request("POST", "/a.B/C", headers), 100)
+    assert refused.value.response.status == 400
+
+
+def test_what_no_browser_sends_is_not_sent_back() -> None:
+    odd = "https://caf\xe9.example"
+    asking = (("access-control-request-method", "POST"), ("access-control-request-headers", "caf\xe9"))
+    request = form.Request("OPTIONS", "/a.B/C", (("origin", odd), *asking))
+    assert form.preflight(request, ("*",)) is None
+    assert form.shared(request, form.Response(200), ("*",)).headers == (("vary", "origin"),)
+    asked = form.preflight(
+        form.Request("OPTIONS", "/a.B/C", (("origin", "https://a.example"), *asking)), ("*",)
+    )
+    assert asked is not None and "access-control-allow-headers" not in dict(asked.headers)

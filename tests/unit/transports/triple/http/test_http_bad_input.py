@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import socket
 import time
@@ -15,6 +16,7 @@ import pytest
 
 from pyrpc_xds.transports.triple import TripleTransport
 from pyrpc_xds.transports.triple.http import HttpOptions
+from pyrpc_xds.transports.triple.http.form import Call
 from tests.unit.transports.triple.fakes import FakeMesh
 from tests.unit.transports.triple.http import clients
 from tests.unit.transports.triple.http.conftest import Aborting, Serving, both_versions
@@ -193,7 +195,7 @@ async def test_binary_header_that_is_no_base64_is_400(serving: Serving) -> None:
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200) + b"\r\n\r\n",
         HEAD + b"content-length: 2\r\ncontent-length: 3\r\n\r\n{}",
         HEAD + b"content-length: x\r\n\r\n{}",
-        HEAD + b"content-length: 2\r\ntransfer-encoding: chunked\r\n\r\n{}",
+        HEAD + b"content-length: 12\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
         HEAD + b"transfer-encoding: chunked\r\n\r\nnot a chunk\r\n",
         HEAD + b"na me: x\r\n\r\n",
         b"POST / HTTP/1.1\r\n\r\n",
@@ -202,7 +204,7 @@ async def test_binary_header_that_is_no_base64_is_400(serving: Serving) -> None:
         "zeros", "garbage", "version", "Thrift", "TLS", "two lengths", "length", "both", "chunk", "header", "host",
     ],
 )  # fmt: skip
-async def test_what_is_no_http_is_400_or_less_and_the_end(serving: Serving, data: bytes) -> None:
+async def test_what_is_no_http_is_refused_and_the_end(serving: Serving, data: bytes) -> None:
     answer = await sent(serving.port, data)
     assert answer == b"" or status(answer) in (400, 405, 408, 415, 501)
 
@@ -307,6 +309,77 @@ class TestSlowPeers:
 
         answer = await asyncio.to_thread(talk)
         assert answer == b"" or status(answer) == 400
+
+
+async def test_that_send_requests_ahead_and_do_not_read_are_served_no_further(start: Any) -> None:
+    running = await start(max_workers=1)
+    calls = 200
+    body = b'{"name":"long:100000"}'
+    request = HEAD + b"content-length: %d\r\n" % len(body)
+
+    def talk() -> tuple[int, int]:
+        with socket.socket() as peer:
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            peer.settimeout(10)
+            peer.connect(("127.0.0.1", running.port))
+            peer.sendall((request + b"\r\n" + body) * (calls - 1))
+            peer.sendall(request + b"connection: close\r\n\r\n" + body)
+            served = -1
+            while served != len(running.greeter.contexts):
+                served = len(running.greeter.contexts)
+                time.sleep(0.5)
+            found = b""
+            while chunk := peer.recv(1 << 20):
+                found += chunk
+            return served, found.count(b"HTTP/1.1 200 OK")
+
+    # As many as the kernel's buffers take the answers of.
+    served, answered = await asyncio.to_thread(talk)
+    assert served < calls * 3 / 4
+    assert answered == calls
+
+
+async def test_many_refused_requests_sent_ahead_are_all_answered(serving: Serving) -> None:
+    refused = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
+    last = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+    answer = await sent(serving.port, refused * 1999 + last)
+    assert answer.count(b"HTTP/1.1 405 ") == 2000
+
+
+async def test_bodies_of_calls_given_up_while_they_wait_for_a_thread_are_dropped(
+    pb: Any, pb_grpc: Any
+) -> None:
+    server = TripleTransport(FakeMesh()).server(address="127.0.0.1:0", max_workers=1)
+    server.add(pb_grpc.add_GreeterServicer_to_server, Aborting(pb, "v1"))
+    running = Serving(server, server.add_http_port("127.0.0.1:0"), None, aio=False)  # type: ignore[arg-type]
+    server.start()
+
+    def calls() -> int:
+        gc.collect()
+        return sum(isinstance(each, Call) for each in gc.get_objects())
+
+    async def until(count: int) -> None:
+        for _ in range(500):
+            if calls() == count:
+                return
+            await asyncio.sleep(0.02)
+        assert calls() == count
+
+    first = asyncio.create_task(running.ask("sleep:3"))
+    await until(1)
+    peers = [socket.create_connection(("127.0.0.1", running.port)) for _ in range(5)]
+    try:
+        for peer in peers:
+            peer.sendall(HEAD + b"content-length: 12\r\n\r\n" + b'{"name":"2"}')
+        await until(6)
+    finally:
+        for peer in peers:
+            peer.close()
+    await until(1)
+    assert not first.done()
+    assert (await first).status == 200
+    await running.stop()
+    del server._server
 
 
 async def test_requests_one_behind_the_other_are_answered_in_order(serving: Serving) -> None:
