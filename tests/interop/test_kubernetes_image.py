@@ -102,7 +102,7 @@ def test_image_holds_the_compiled_package_and_no_checkout(image_app: Path) -> No
 
 @contextmanager
 def running(app: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The server, started as Docker would but for paths and user, which the pods' tests have; and its Triple address."""
+    """The server, started as Docker would but for paths and user (the pods have both); and its Triple address."""
     made = image.image("dubbo-go-server", app)
     here = {key: value.replace("/app", str(app)) for key, value in made.environment.items()}
     here["PATH"] = here["PATH"].replace("$PATH", os.defpath)
