@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.interop, pytest.mark.timeout(1500)]
 UNAVAILABLE_HERE: dict[str, Callable[[], str | None]] = {
     "dubbo-go": dubbo_go.skip_reason,
     "dubbo-java": dubbo_java.skip_reason,
+    "nghttp2": triple_scene.codec_missing,
 }
 OURS, GO, JAVA = ("sync", "nghttp2", "asyncio"), ("dubbo-go",), ("dubbo-java",)
 PEERS = GO + JAVA

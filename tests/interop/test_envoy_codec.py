@@ -16,7 +16,7 @@ from pyrpc_xds import XdsClient, attachments
 from pyrpc_xds.bootstrap import Bootstrap, Node, Server
 from pyrpc_xds.errors import DeadlineExceeded
 
-from .peers import envoy, greeter
+from .peers import envoy, greeter, triple_scene
 
 pytestmark = [pytest.mark.interop, pytest.mark.may_leak("what the client and servers of all tests hold")]
 
@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.interop, pytest.mark.may_leak("what the client and ser
 @pytest.fixture(scope="module")
 def stub() -> Iterator[Any]:
     """Our client, Envoy, our server."""
-    if reason := envoy.skip_reason():
+    if reason := envoy.skip_reason() or triple_scene.codec_missing():
         pytest.skip(reason)
     _, services = greeters.proto_modules()
     with contextlib.ExitStack() as stack:

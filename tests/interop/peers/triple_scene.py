@@ -14,6 +14,8 @@ from typing import Any, Literal, cast
 from examples.greeter import idl
 from pyrpc_xds import XdsClient
 from pyrpc_xds.bootstrap import Bootstrap, Node, Server
+from pyrpc_xds.errors import ConfigError
+from pyrpc_xds.transports.triple.h2 import library
 
 from . import calls, dubbo_go, dubbo_java, greeter
 from .built import PeerProcess
@@ -27,6 +29,15 @@ VARIANTS = ("g1/1.0.0", "/2.0.0")
 _PEERS: dict[str, Any] = {"dubbo-go": dubbo_go, "dubbo-java": dubbo_java}
 _OURS: dict[str, Any] = {}
 _CODECS = {"sync": "grpcio", "nghttp2": "nghttp2"}
+
+
+def codec_missing() -> str | None:
+    """Why Triple on nghttp2 cannot run here, or ``None``."""
+    try:
+        library.load()
+    except ConfigError as reason:
+        return str(reason)
+    return None
 
 
 @functools.cache

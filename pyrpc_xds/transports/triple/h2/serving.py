@@ -159,7 +159,8 @@ class ServerConnection:
             self.going = True
             self.session.shutdown()
             self.flush()
-        if not self.calls and (self.session.over or not self.session.streams):
+        session = self.session
+        if not (self.calls or session.streams or session.pending or session.stuck):
             self.lose()
 
     def lose(self) -> None:

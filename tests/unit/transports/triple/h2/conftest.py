@@ -7,12 +7,23 @@ from typing import Any
 
 import pytest
 
+from pyrpc_xds.errors import ConfigError
 from pyrpc_xds.transports.triple import TripleTransport
+from pyrpc_xds.transports.triple.h2 import library
 from pyrpc_xds.transports.triple.h2.call import UnaryUnary
 from pyrpc_xds.transports.triple.h2.endpoint import Endpoint
 from tests.unit.transports.triple.conftest import Greeter
 from tests.unit.transports.triple.fakes import FakeMesh
 from tests.unit.transports.triple.h2.scripted import PATH
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nghttp2() -> None:
+    """Without the library, or uncompiled, there is nothing to test, and the reason is shown."""
+    try:
+        library.load()
+    except ConfigError as reason:
+        pytest.skip(str(reason))
 
 
 @pytest.fixture
