@@ -33,10 +33,10 @@ OTHERWISE = "not test_drained_channel_closes_when_its_last_call_ends"
         "services",
     ],
 )
-def test_same_tests_pass(subject: str) -> None:
+def test_same_tests_pass(subject: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-k", OTHERWISE]
     done = subprocess.run(
-        [*command, str(TRIPLE / f"test_{subject}.py")],
+        [*command, f"--basetemp={tmp_path / 'own'}", str(TRIPLE / f"test_{subject}.py")],
         cwd=TRIPLE.parents[3],
         env={**os.environ, CODEC_VARIABLE: "nghttp2"},
         capture_output=True,
