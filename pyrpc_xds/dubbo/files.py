@@ -18,6 +18,7 @@ PATH_VARIABLE = "DUBBO_GO_CONFIG_PATH"
 #: dubbo-go's own default is the second: it is started in a folder beside conf/.
 DEFAULT_PATHS = ("conf/dubbogo.yaml", "../conf/dubbogo.yaml")
 MAX_BYTES = 4 * 1024 * 1024
+MAX_VALUES = 1_000_000
 _PLACEHOLDER = re.compile(r"\$\{([^{}]*)\}")
 _PREFIX = "dubbo."
 _NO_PROFILE = ("", "default")
@@ -186,10 +187,28 @@ def filled(tree: Mapping[str, Any], environ: Mapping[str, str], where: str) -> d
     :raises ConfigError: nothing fills one of them.
     """
     try:
+        if _count(tree["dubbo"], {}) > MAX_VALUES:
+            raise ConfigError(
+                f"its aliases repeat more than {MAX_VALUES} values", where=where, hint="Is it the right file?"
+            )
         found: dict[str, Any] = _filled(tree["dubbo"], tree, environ, where, "dubbo")
     except RecursionError:  # an alias within its own anchor
         raise _too_deep(where) from None
     return found
+
+
+def _count(value: Any, known: dict[int, int]) -> int:
+    """How many values it is with its aliases written out, each of which is looked at once.
+
+    :param known: the counts of mappings and lists, by :func:`id`.
+    """
+    if not isinstance(value, dict | list):
+        return 1
+    count = known.get(id(value))
+    if count is None:
+        below = value.values() if isinstance(value, dict) else value
+        count = known[id(value)] = 1 + sum(_count(each, known) for each in below)
+    return count
 
 
 def _filled(value: Any, tree: Mapping[str, Any], environ: Mapping[str, str], where: str, path: str) -> Any:

@@ -76,6 +76,12 @@ def test_alias_within_its_own_anchor_is_an_error(tmp_path: Path) -> None:
     assert "nested too deeply" in error_of(tmp_path, "dubbo: &a {consumer: *a}")
 
 
+def test_aliases_that_multiply_are_an_error(tmp_path: Path) -> None:
+    lists = [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 8)]
+    text = "dubbo:\n  a0: &a0 [x, x, x]\n" + "".join(f"  {line}\n" for line in lists)
+    assert "its aliases repeat more than 1000000 values" in error_of(tmp_path, text)
+
+
 @pytest.mark.parametrize(
     "text",
     [
