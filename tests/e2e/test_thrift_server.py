@@ -475,3 +475,28 @@ def test_message_limits_are_the_servers(handler: Handler) -> None:
             client.ping("x" * 1000)
         with pytest.raises(ThriftUnavailable):
             client.echo(idl.Item(marks=list(range(11))))
+
+
+def test_server_goes_on_after_the_system_had_no_thread_for_a_worker(
+    handler: Handler, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    start = threading.Thread.start
+    refused = []
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name.startswith("thrift worker"):
+            refused.append(thread)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with serving(handler, workers=2) as server:
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        for _ in range(3):
+            with connected(server) as sock:
+                sock.sendall(framed(call()))
+                assert closed_by_server(sock)
+        assert len(refused) == 3
+        assert "no thread for a further worker: can't start new thread" in caplog.text
+        monkeypatch.undo()
+        with calling(server) as client:
+            assert client.ping("x") == "x"

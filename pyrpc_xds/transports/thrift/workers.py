@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import errno
 import queue
 import socket
 import threading
@@ -92,16 +93,29 @@ class Workers:
     # Any thread.
 
     def hand_over(self, peer: Peer, message: Message) -> None:
-        """Have a worker own the connection, beginning with a message."""
+        """Have a worker own the connection, beginning with a message.
+
+        :raises OSError: there is no worker, and the system has no thread for one.
+        """
         self._tally.owned(peer)
         with self._lock:
             grow = self._free <= self._ready.qsize() and len(self._threads) < self._most
             if grow:
                 worker = threading.Thread(target=self._work, name=self._name, daemon=True)
                 self._threads.add(worker)
-        self._ready.put((peer, message))
         if grow:
+            self._start(worker)
+        self._ready.put((peer, message))
+
+    def _start(self, worker: threading.Thread) -> None:
+        try:
             worker.start()
+        except RuntimeError as error:
+            self._log.warning("%s: no thread for a further worker: %s", self._name, error)
+            with self._lock:
+                self._threads.discard(worker)
+                if not self._threads:
+                    raise OSError(errno.EAGAIN, "no thread for a worker") from error
 
     def take_over(self, peer: Peer, now: float) -> bool:
         """Take a lent connection from its worker, where its call lasts.
