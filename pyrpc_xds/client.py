@@ -18,6 +18,7 @@ from .bootstrap import Bootstrap
 from .core import Core
 from .errors import ClosedError, UsageError
 from .routing.router import Router
+from .transports import triple  # noqa: F401
 from .transports.base import Connector
 
 if TYPE_CHECKING:

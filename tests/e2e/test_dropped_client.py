@@ -100,3 +100,19 @@ def test_a_router_that_is_closed_while_the_driver_closes_is_closed_all_the_same(
         monkeypatch.setattr(type(driver), "running", property(lambda self: True))  # as seen just before
         stub.close()
         assert not client._core.routers
+
+
+def test_a_client_is_closed_although_a_callback_of_its_end_fails() -> None:
+    with mesh("thrift") as world:
+        world.serve("v1")
+        world.apply()
+        before = len(ads_threads())
+        client = pyrpc_xds.XdsClient.from_env(environment(world.plane.address))
+        assert call(caller(client, "thrift"), "thrift") == "v1.0.0"
+        told: list[str] = []
+        client.on_close(lambda: 1 // 0)  # type: ignore[arg-type, return-value]
+        client.on_close(lambda: told.append("last"))
+        with pytest.raises(ZeroDivisionError):
+            client.close()
+        assert told == ["last"]
+        assert len(ads_threads()) == before
