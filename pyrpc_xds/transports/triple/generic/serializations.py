@@ -72,8 +72,9 @@ def _msgpack() -> Serialization:
 
     def loads(data: bytes, _kind: Any) -> Any:
         try:
+            # TypeError: a list or a map is the key of a map.
             return msgpack.unpackb(data, strict_map_key=False)
-        except (msgpack.UnpackException, ValueError, RecursionError) as error:
+        except (msgpack.UnpackException, TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"no MessagePack: {error!r}") from None
 
     return Serialization(lambda value: bytes(msgpack.packb(value, default=_plain)), loads)

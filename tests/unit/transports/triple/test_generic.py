@@ -200,6 +200,7 @@ HESSIAN = wrapper.encode("hessian4", [b"\x03Joe"], ["java.lang.String"])
         (wrapper.encode("msgpack", [b"\xc1"], ["x"]), "INVALID_ARGUMENT", "MessagePack"),
         (wrapper.encode("msgpack", [b"\x91" * 100_000], ["x"]), "INVALID_ARGUMENT", "MessagePack"),
         (wrapper.encode("msgpack", [b"\xdd\xff\xff\xff\xff"], ["x"]), "INVALID_ARGUMENT", "MessagePack"),
+        (wrapper.encode("msgpack", [b"\x81\x90\x01"], ["x"]), "INVALID_ARGUMENT", "MessagePack"),
         (wrapper.encode("protobuf", [b"\x00"], ["x"]), "INVALID_ARGUMENT", "annotate"),
     ],
 )
