@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -18,7 +19,7 @@ from .bootstrap import Bootstrap
 from .core import Core
 from .errors import ClosedError, UsageError
 from .routing.router import Router
-from .transports import triple  # noqa: F401
+from .transports import triple  # noqa: F401  (no first call waits for an import; forked children share it)
 from .transports.base import Connector
 
 if TYPE_CHECKING:
@@ -128,10 +129,11 @@ class XdsClient:
                 return
             self._closed = True
             callbacks, self._callbacks = self._callbacks, []
-        for callback in callbacks:
-            callback()
-        self._finalizer.detach()
-        self._core.close()
+        with contextlib.ExitStack() as stack:  # all of them run, whatever one raises
+            stack.callback(self._core.close)
+            stack.callback(self._finalizer.detach)
+            for callback in reversed(callbacks):
+                stack.callback(callback)
 
     def __enter__(self) -> Self:
         return self
