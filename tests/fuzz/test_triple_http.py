@@ -94,6 +94,7 @@ class Wire:
     options = HttpOptions(max_head=2000)
     peer = "ipv4:127.0.0.1:1"
     stopping = False
+    full = False
 
     def __init__(self) -> None:
         self.written = b""
