@@ -23,9 +23,10 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from .errors import UsageError
+from .frozen import frozen
 
 # The names that HTTP/2 and gRPC allow (and so every other transport does): no upper case, no controls.
 _NAME = re.compile(r"[0-9a-z_.-]+\Z")
@@ -51,7 +52,7 @@ _TRANSPORT = frozenset(
 _NONE: Mapping[str, str] = {}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Carried:
     """What one context carries. Replaced, never changed: a call that has read it keeps what it read.
 
@@ -167,7 +168,8 @@ def served(incoming: Mapping[str, str], persistent: Mapping[str, str] = _NONE) -
     For servers whose every call has a :class:`contextvars.Context` of its own, which ends with the call: there
     is nothing to go back to, and a stream that is dropped half-way is closed in some other context.
     """
-    _current.set(_Carried(persistent, frozenset(persistent), incoming))
+    if incoming or _current.get() is not _NOTHING:
+        _current.set(_Carried(persistent, frozenset(persistent), incoming) if incoming else _NOTHING)
     _propagated(incoming)
 
 
@@ -202,7 +204,8 @@ _PROPAGATED = ("traceparent", "baggage", "b3", "x-b3-traceid", "uber-trace-id")
 def _propagated(incoming: Mapping[str, str]) -> Callable[[], None] | None:
     """Make the context that the caller propagated the current one; returns how to leave it."""
     otel = sys.modules.get("opentelemetry.context")
-    if not any(name in incoming for name in _PROPAGATED) and (otel is None or not otel.get_current()):
+    propagated = incoming and any(name in incoming for name in _PROPAGATED)
+    if not propagated and (otel is None or not otel.get_current()):
         return None
     from opentelemetry import context, propagate
 

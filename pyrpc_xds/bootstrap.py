@@ -11,12 +11,13 @@ import json
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from .errors import ConfigError
+from .frozen import frozen
 
 _log = logging.getLogger("pyrpc_xds.bootstrap")
 
@@ -25,7 +26,7 @@ ISTIO_INBOUND_TEMPLATE = "xds.istio.io/grpc/lds/inbound/%s"
 _NO_SETTINGS: Mapping[str, Any] = {}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ChannelCredentials:
     """How to secure the connection to one server.
 
@@ -41,7 +42,7 @@ class ChannelCredentials:
     private_key_file: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Server:
     """One control plane.
 
@@ -69,7 +70,7 @@ class Server:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Locality:
     """Where the node runs."""
 
@@ -82,7 +83,7 @@ class Locality:
 _WORKLOAD_LABELS = ("service.istio.io/canonical-name", "app.kubernetes.io/name", "app")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Node:
     """Who the client says it is (envoy.config.core.v3.Node).
 
@@ -118,7 +119,7 @@ class Mode(Enum):
     """All that a sidecar gets, which kitex-contrib/xds uses: TCP routes and what EnvoyFilters add are only here."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Bootstrap:
     """What the client must know before its first byte.
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
+
+from ..frozen import frozen
 
 
 class LbPolicy(Enum):
@@ -16,7 +18,7 @@ class LbPolicy(Enum):
 DEFAULT_MAX_REQUESTS = 1024
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TransportSocketMatch:
     """Which endpoints of a cluster are reached by which transport socket (Envoy's ``transport_socket_matches``).
 
@@ -29,7 +31,7 @@ class TransportSocketMatch:
     secured: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Cluster:
     """A named set of endpoints and how to choose among them.
 

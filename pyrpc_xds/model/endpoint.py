@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple
+
+from ..frozen import frozen
 
 
 class Endpoint(NamedTuple):
@@ -32,7 +34,7 @@ class Locality(NamedTuple):
     endpoints: tuple[Endpoint, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ClusterLoadAssignment:
     """EDS. Priorities are dense from 0 (gRFC A27).
 

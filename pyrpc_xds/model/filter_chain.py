@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeAlias
 
+from ..frozen import frozen
 from .route import RouteConfiguration, WeightedCluster
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HttpConnectionManager:
     """Routes by HTTP rules.
 
@@ -21,14 +22,14 @@ class HttpConnectionManager:
     max_stream_duration: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ThriftProxy:
     """Routes by Thrift's service, method and headers: one virtual host for every domain."""
 
     route_config: RouteConfiguration
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TcpProxy:
     """Sends connections to clusters by weight, whatever they carry."""
 
@@ -38,7 +39,7 @@ class TcpProxy:
 NetworkFilter: TypeAlias = HttpConnectionManager | ThriftProxy | TcpProxy
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FilterChain:
     """One way that a connection can take through a listener.
 
@@ -52,7 +53,7 @@ class FilterChain:
     http_only: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ProxyListener:
     """A sidecar's outbound Listener (LDS), without the chains that no connection of ours could take.
 

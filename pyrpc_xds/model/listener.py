@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from ..frozen import frozen
 from .route import RouteConfiguration
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Listener:
     """What a target's listener says: where its routes are.
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from ..frozen import frozen
 
 NAME = "NameTable"
 """The one NameTable has no name of its own on the wire; this is what it is subscribed to by."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NameTable:
     """What the mesh's DNS would answer (``istio.networking.nds.v1.NameTable``).
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import TypeAlias
+
+from ..frozen import frozen
 
 
 class StringMatch(Enum):
@@ -17,7 +19,7 @@ class StringMatch(Enum):
     REGEX = "regex"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StringMatcher:
     """envoy.type.matcher.v3.StringMatcher, and the older forms normalised into it.
 
@@ -30,7 +32,7 @@ class StringMatcher:
     ignore_case: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RangeMatcher:
     """The header is a decimal integer in the half-open range [start, end)."""
 
@@ -38,14 +40,14 @@ class RangeMatcher:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PresentMatcher:
     """The header's presence is ``present``."""
 
     present: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HeaderMatcher:
     """One header condition of a route.
 
@@ -73,7 +75,7 @@ class PathMatch(Enum):
     SERVICE = "service"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PathMatcher:
     """The path condition of a route; the path of a call is ``/package.Service/Method``.
 
@@ -91,7 +93,7 @@ class PathMatcher:
     invert: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RouteMatch:
     """What a call must look like for the route to be taken.
 
@@ -103,7 +105,7 @@ class RouteMatch:
     fraction: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WeightedCluster:
     """One destination of a route; ``weight`` is relative to the sum of its route."""
 
@@ -111,7 +113,7 @@ class WeightedCluster:
     weight: int = 1
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RetryPolicy:
     """envoy RetryPolicy (gRFC A44): carried for the retry layer.
 
@@ -131,7 +133,7 @@ class RetryPolicy:
     previous_hosts: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ClusterRoute:
     """Send the call to one of ``clusters``.
 
@@ -152,7 +154,7 @@ class ClusterRoute:
     retry: RetryPolicy | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Unroutable:
     """A matching call fails with UNAVAILABLE (gRFC A28): redirect, direct response, non-forwarding.
 
@@ -165,7 +167,7 @@ class Unroutable:
 RouteAction: TypeAlias = ClusterRoute | Unroutable
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Route:
     """The first route of a virtual host whose ``match`` holds decides."""
 
@@ -174,7 +176,7 @@ class Route:
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class VirtualHost:
     """A set of routes for a set of domains (exact, ``*.suffix``, ``prefix.*`` or ``*``).
 
@@ -188,7 +190,7 @@ class VirtualHost:
     refused: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RouteConfiguration:
     """RDS."""
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TypeAlias
 
+from ..frozen import frozen
 from .cluster import Cluster
 from .endpoint import ClusterLoadAssignment
 from .listener import Listener
 from .route import RouteConfiguration
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ClusterConfig:
     """A cluster with its endpoints, both present."""
 
@@ -20,7 +20,7 @@ class ClusterConfig:
     assignment: ClusterLoadAssignment
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ClusterFailure:
     """A cluster that cannot be used; calls routed to it fail with ``reason``, other clusters are not touched."""
 
@@ -30,7 +30,7 @@ class ClusterFailure:
 ClusterState: TypeAlias = ClusterConfig | ClusterFailure
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MeshSnapshot:
     """Listener, routes and every cluster that the routes can choose. Never partial, never changed.
 

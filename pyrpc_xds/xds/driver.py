@@ -333,7 +333,6 @@ class AdsDriver:
                 continue  # the last words of a stream that was given up
             if message is not None:
                 self._received(stream, message)
-                time.sleep(0.0001)
                 return stream if self._stream is stream else None
             if error is not None:
                 self._lost(error)

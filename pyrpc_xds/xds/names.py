@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
 from enum import Enum
 
 from ..errors import UsageError
+from ..frozen import frozen
 
 _FORMS = "use xds:///HOST:PORT, HOST:PORT or direct:///IP:PORT"
 
@@ -22,7 +22,7 @@ class TargetKind(Enum):
     """Not in xDS: one endpoint, an IP address."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Target:
     """A parsed target.
 
@@ -108,7 +108,7 @@ def parse_target(target: str) -> Target:
     return Target(kind, host if ":" in host else host.lower(), port)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SubsetKey:
     """Istio's name of a cluster, ``DIRECTION|PORT|SUBSET|HOST``.
 

@@ -13,10 +13,12 @@ import logging
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from typing import Any
 
 from ..bootstrap import Node
 from ..errors import ResourceError, ResourceInvalid, ResourceNotFound, StreamError, XdsError
+from ..frozen import frozen
 from .cache import CacheEntry, ResourceCache, ResourceState
 from .decode.envelope import DiscoveryRequest, DiscoveryResponse, RawResource, first_string
 from .types import TYPES, ResourceType
@@ -39,7 +41,7 @@ _MAX_REASON = 500
 _MAX_DETAIL = 16_000
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Notify:
     """News for one watcher; :meth:`deliver` calls it.
 
@@ -342,8 +344,12 @@ class Session:
         return self._answered
 
     def requests(self) -> tuple[DiscoveryRequest, ...]:
-        """What to send now: at most one request per type, be it for one subscription or many."""
+        """What to send now: at most one request per type, be it for one subscription or many.
+
+        Those that ask for something come before those that only acknowledge: a call may wait for an answer.
+        """
         requests, self._outbox = self._outbox, []
+        due: list[tuple[bool, _TypeState]] = []
         if self._open:
             for state in self._types.values():
                 if not state.touched and not state.owed:
@@ -354,7 +360,9 @@ class Session:
                 if state.kind.wildcard_name is not None:
                     changed = bool(names) and state.sent is None
                 if state.owed or changed:
-                    requests.append(self._request(state))
+                    due.append((not changed, state))
+        due.sort(key=itemgetter(0))
+        requests += [self._request(state) for _, state in due]
         return tuple(requests)
 
     def _request(self, state: _TypeState) -> DiscoveryRequest:

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from typing import Any, Unpack
 
 from ..errors import ResourceNotFound
+from ..frozen import frozen
 from ..model.filter_chain import (
     FilterChain,
     HttpConnectionManager,
@@ -74,7 +75,7 @@ def spellings(host: str, namespace: str, domain: str) -> tuple[str, ...]:
     return (host,)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Place:
     """Where a client is, for short names: from its node id ``TYPE~IP~POD.NAMESPACE~NAMESPACE.svc.DOMAIN``."""
 

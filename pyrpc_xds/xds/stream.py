@@ -10,6 +10,10 @@ from typing import Any
 
 import grpc
 
+# grpc imports it with the first channel, which would be on the driver's thread: a fork in the middle of it would leave
+# the child half a module and its lock.
+import grpc._channel
+
 from ..bootstrap import ChannelCredentials, Server
 from ..errors import ConfigError, NodeRefused, StreamError
 from .decode.envelope import ADS_METHOD

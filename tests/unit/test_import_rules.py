@@ -343,13 +343,15 @@ def test_tree_names_no_machine() -> None:
 
 
 def test_first_configuration_imports_nothing() -> None:
-    """What decodes it comes with the client, so that no call waits for an import and forked children share it; what
-    only sidecar mode needs does not."""
+    """What decodes it and what calls comes with the client, so that no call waits for an import, no thread of ours
+    imports while another forks, and forked children share it; what only sidecar mode and asyncio need does not."""
     loaded = run("import json, sys, pyrpc_xds.client\nprint(json.dumps(sorted(sys.modules)))")
     assert isinstance(loaded, list)
     decoders = {name.rpartition(".")[2] for name in loaded if name.startswith("pyrpc_xds.xds.decode.")}
     assert {"cluster", "endpoint", "listener", "route"} <= decoders
     assert not {"proxy_listener", "name_table", "thrift_proxy"} & decoders
+    assert {"grpc._channel", "pyrpc_xds.transports.triple.channel"} <= set(loaded)
+    assert not {"pyrpc_xds.transports.triple.aio_channel", "thriftpy2"} & set(loaded)
 
 
 def test_own_transports_are_those_of_the_entry_points() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from envoy.config.core.v3 import base_pb2
@@ -13,6 +12,7 @@ from google.rpc import code_pb2
 
 from ...bootstrap import Node
 from ...errors import ConfigError, StreamError
+from ...frozen import frozen
 
 ADS_METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources"
 RESOURCE_URL = "type.googleapis.com/envoy.service.discovery.v3.Resource"
@@ -20,7 +20,7 @@ RESOURCE_URL = "type.googleapis.com/envoy.service.discovery.v3.Resource"
 CLIENT_FEATURES = ("envoy.lb.does_not_support_overprovisioning", "xds.config.resource-in-sotw")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DiscoveryRequest:
     """One request: a subscription, and the ACK or NACK of a response where ``nonce`` is set.
 
@@ -51,7 +51,7 @@ class RawResource(NamedTuple):
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DiscoveryResponse:
     """One response, its resources not yet decoded."""
 

@@ -258,6 +258,20 @@ def test_watcher_may_subscribe_and_unsubscribe_while_it_is_told() -> None:
 # ---- ACK and NACK
 
 
+def test_what_a_response_leads_to_is_asked_for_before_the_response_is_acknowledged() -> None:
+    world = World()
+    world.watch(LDS, "l")
+    world.watch(CDS, "c")
+    world.flush()
+    world.session.received(response(CDS, cluster("c"), nonce="n1"), world.now)
+    world.watch(EDS, "e")
+    assert [(request.type_url, request.nonce) for request in world.flush()] == [
+        (EDS.type_url, ""),
+        (CDS.type_url, "n1"),
+    ]
+    assert world.flush() == ()
+
+
 def test_good_response_is_acknowledged_with_its_version_and_nonce() -> None:
     world = World()
     world.watch(CDS, "c")
