@@ -35,7 +35,6 @@ from .stream import (
     RARE_KEEPALIVE_TIME_MS,
     TOO_MANY_PINGS,
     AdsStream,
-    Probe,
     open_channel,
 )
 from .types import TYPES, ResourceType
@@ -117,7 +116,7 @@ class AdsDriver:
             breathe=breathe,
         )
         self._stream: AdsStream | None = None
-        self._probe: Probe | None = None
+        self._probe: AdsStream | None = None  # to the first server, while another one is in use
         self._reconnect_at: float | None = None
         self._keepalive_ms = KEEPALIVE_TIME_MS
         self._later: list[tuple[float, int, Callable[[], None]]] = []  # a heap, by time
@@ -329,6 +328,9 @@ class AdsDriver:
             stream: AdsStream = item[0]
             message: bytes | None = item[1]
             error: StreamError | None = item[2]
+            if stream is self._probe:
+                self._probed(message, error)
+                continue
             if stream is not self._stream:
                 continue  # the last words of a stream that was given up
             if message is not None:
@@ -414,20 +416,38 @@ class AdsDriver:
         self._reconnect_at = now + delay
 
     def _look_for_the_first(self) -> None:
-        """Return to the first server once it can be connected to; not at once, so as not to go to and fro."""
+        """Ask the first server after a while, and return to it once it answers.
+
+        A connection proves nothing: what accepts it may be a load balancer before a control plane that is gone.
+        """
 
         def begin() -> None:
-            if self._servers.fallen_back and self._probe is None:
+            if not self._servers.fallen_back or self._probe is not None:
+                return
+            question = self._session.question()
+            if question is None:
+                self._look_for_the_first()
+                return
+            now = self._clock()
+            try:
                 channel = open_channel(self._servers.first, self._keepalive_ms, self._max_message_bytes)
-                self._probe = Probe(self._inbox, channel, lambda: self._return(self._probe))
+                self._probe = AdsStream(self._inbox, channel, now)
+                self._probe.send(encode_request(question, self._version))
+            except Exception as error:  # unreadable certificates: they may be put right
+                _log.info("control plane %s: %s: %s", self._servers.first.uri, type(error).__name__, error)
+                self._look_for_the_first()
 
         at = self._clock() + RETURN_AFTER
         heapq.heappush(self._later, (at, next(self._order), begin))
 
-    def _return(self, probe: Probe | None) -> None:
+    def _probed(self, message: bytes | None, error: StreamError | None) -> None:
+        if message is None and error is None:
+            return
         self._end_probe()
-        if probe is not None and self._servers.fallen_back:
-            _log.info("control plane %s can be had again", self._servers.first.uri)
+        if error is not None:
+            self._look_for_the_first()
+        elif self._servers.fallen_back:
+            _log.info("control plane %s answers again", self._servers.first.uri)
             self._servers.back()
             self._session.switched()
             self._end_stream()

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from ..bootstrap import Server
 
 RETURN_AFTER = 10.0
-"""Seconds after which the first server is looked for again; then it is waited for, and returned to once it is there."""
+"""Seconds between attempts to have an answer of the first server again, which is then returned to."""
 
 
 class Servers:
@@ -52,5 +52,5 @@ class Servers:
         return self.fallen_back
 
     def back(self) -> None:
-        """The preferred one can be had again."""
+        """The preferred one answers again."""
         self._at = 0

@@ -365,6 +365,15 @@ class Session:
         requests += [self._request(state) for _, state in due]
         return tuple(requests)
 
+    def question(self) -> DiscoveryRequest | None:
+        """The first request of a stream to see whether another server answers; ``None``: nothing is watched."""
+        for state in self._types.values():
+            kind = state.kind
+            if names := tuple(self.cache.of(kind)):
+                wanted = () if kind.wildcard_name is not None else names
+                return DiscoveryRequest(kind.type_url, wanted, node=self.node)
+        return None
+
     def _request(self, state: _TypeState) -> DiscoveryRequest:
         entries = self.cache.of(state.kind)
         first = state.sent is None

@@ -97,28 +97,6 @@ class AdsStream:
         self._inbox.put((self, None, error))
 
 
-class Probe:
-    """Finds out when a server can be connected to.
-
-    :param inbox: of the driver; gets ``connected``, once.
-    """
-
-    def __init__(self, inbox: queue.SimpleQueue[Any], channel: grpc.Channel, connected: Any) -> None:
-        self._channel = channel
-        told = threading.Event()
-
-        def changed(state: grpc.ChannelConnectivity) -> None:
-            if state is grpc.ChannelConnectivity.READY and not told.is_set():
-                told.set()
-                inbox.put(connected)
-
-        channel.subscribe(changed, try_to_connect=True)
-
-    def end(self) -> None:
-        """Give up."""
-        self._channel.close()
-
-
 def open_channel(server: Server, keepalive_ms: int, max_message_bytes: int) -> grpc.Channel:
     """A channel to ``server``, not connected yet.
 

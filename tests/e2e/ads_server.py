@@ -37,6 +37,7 @@ class AdsServer:
     :param unix: a socket path to serve on as well.
     :param credentials: serve TLS with these.
     :ivar refusal: the next stream is ended at once with this text.
+    :ivar broken: every stream is: a load balancer with nothing behind it.
     """
 
     def __init__(
@@ -49,12 +50,13 @@ class AdsServer:
     ) -> None:
         self.silent = silent
         self.refusal = ""
+        self.broken = ""
         self._credentials = credentials
         self._unix = unix
         self.requests: list[tuple[int, Any]] = []
         self.resources: dict[str, dict[str, bytes]] = {}
         self.streams: list[Stream] = []
-        self._opened = 0
+        self.opened = 0
         self._counter = itertools.count(1)
         self._version = 0
         self._changed = threading.Condition()
@@ -145,12 +147,12 @@ class AdsServer:
     def _stream(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[bytes]:
         stream = Stream()
         with self._changed:
-            self._opened += 1
-            number = self._opened
+            self.opened += 1
+            number = self.opened
             self.streams.append(stream)
             self._changed.notify_all()
-        if self.refusal:
-            text, self.refusal = self.refusal, ""
+        if self.refusal or self.broken:
+            text, self.refusal = self.refusal or self.broken, ""
             with self._changed:
                 self.streams.remove(stream)
             context.abort(grpc.StatusCode.UNAVAILABLE, text)

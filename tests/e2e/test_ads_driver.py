@@ -437,6 +437,27 @@ def test_the_next_server_is_used_where_the_first_cannot_be_had_at_the_start_and_
         assert first.version_info == ""  # a version of the other server would mean nothing
 
 
+def test_the_first_server_is_returned_to_once_it_answers_and_not_when_it_only_accepts(
+    server: AdsServer, spare: AdsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pyrpc_xds.xds.driver.RETURN_AFTER", 0.05)
+    spare.set(LDS.type_url, listener("a", hcm(rds=rds("spare"))))
+    server.broken = "no healthy upstream"
+    watcher = Recorder()
+    with falling_back(server.address, spare.address) as driver:
+        driver.subscribe(LDS, "a", watcher)
+        assert watcher.next("changed").route_config_name == "spare"
+        tries = server.opened
+        server.wait(lambda server: server.opened >= tries + 3)
+        spare.set(LDS.type_url, listener("a", hcm(rds=rds("spare, later"))))
+        assert watcher.next("changed").route_config_name == "spare, later"
+        assert driver.server.uri == spare.address
+        server.set(LDS.type_url, listener("a", hcm(rds=rds("first"))))
+        server.broken = ""
+        assert watcher.next("changed").route_config_name == "first"
+        assert driver.server.uri == server.address
+
+
 def test_what_is_held_needs_no_other_server_and_what_is_not_does(server: AdsServer, spare: AdsServer) -> None:
     server.set(LDS.type_url, listener("a"))
     spare.set(LDS.type_url, listener("a"), listener("b"))
