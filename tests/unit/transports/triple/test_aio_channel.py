@@ -493,7 +493,7 @@ class TestInterceptors:
         assert order == ["outer", "inner"]
 
     async def test_object_that_intercepts_nothing_is_refused(self, connect_aio: Connect) -> None:
-        with pytest.raises(UsageError, match="interceptors=.*client interceptors"):
+        with pytest.raises(UsageError, match=r"interceptors=.*client interceptors"):
             connect_aio("127.0.0.1:1", interceptors=[object()])
 
 
