@@ -42,7 +42,7 @@ class Cutter:
         end = len(raw)
         outer_key = outer << 3 | _LENGTH
         rest = []
-        taken = []
+        taken: list[list[bytes]] = []
         changed = []
         self.pos = 0
         while self.pos < end:
@@ -54,8 +54,8 @@ class Cutter:
                 continue
             stop = self.length(end)
             known = before[len(taken)] if len(taken) < len(before) else []
-            elements = []
-            places = []
+            elements: list[bytes] = []
+            places: list[int] = []
             kept = self.cut_one(inner << 3 | _LENGTH, stop, known, elements, places)
             taken.append(elements)
             changed.append(places)

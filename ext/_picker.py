@@ -167,7 +167,7 @@ class WeightedRoundRobinPicker(Picker):
         kept, self.weights = positive(items, weights)
         Picker.__init__(self, kept)
         self.largest = max(self.weights)
-        self.offsets = []
+        self.offsets: list[int] = []
         self.spread()
         self.turn = start % self.count
         self.round = (start // self.count) % self.largest

@@ -66,7 +66,8 @@ def reply_of(header: Header | None, raised: BaseException | None) -> BaseExcepti
     if header is None:
         return raised
     note_reply(header)
-    return biz_error(header.strings) or raised
+    # Nothing that could be a status is the rule.
+    return (biz_error(header.strings) or raised) if header.metainfo else raised
 
 
 class Attempt:

@@ -7,15 +7,13 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from time import monotonic
 
-from ...attachments import serving
+from ...attachments import served
 from ...errors import UsageError
-from ...incoming_deadline import incoming_deadline, inherited
+from ...incoming_deadline import inherit
 from .header import Header
-from .metainfo import Arrived, arrived
+from .metainfo import NOTHING, arrived
 
 _NONE: Mapping[str, str] = {}
-_NOTHING = Arrived(_NONE, _NONE, _NONE)
-
 
 # Kitex's numbers of int keys (pkg/transmeta) that a server looks at.
 LOG = 2
@@ -53,11 +51,10 @@ class ServerCall:
         self.header = header
         self.backward: dict[str, str] | None = None
         self.deadline: float | None = None
-        self._arrived = _NOTHING
+        self._arrived = NOTHING
         if header is not None:
             self._arrived = arrived(header)
-            milliseconds = _milliseconds(header.ints.get(RPC_TIMEOUT, ""))
-            if milliseconds and waited_for:
+            if waited_for and (milliseconds := _milliseconds(header.value(RPC_TIMEOUT))):
                 self.deadline = monotonic() + milliseconds / 1000
 
     def __repr__(self) -> str:
@@ -89,7 +86,7 @@ class ServerCall:
         return self._int(LOG)
 
     def _int(self, key: int) -> str:
-        return "" if self.header is None else self.header.ints.get(key, "")
+        return "" if self.header is None else self.header.value(key)
 
     def remaining(self) -> float | None:
         """Seconds until :attr:`deadline`, below 0 once it has passed; ``None``: there is none."""
@@ -110,22 +107,20 @@ class ServerCall:
         self.backward = {**(self.backward or {}), **values}
 
     def enter(self) -> None:
-        """Be the current call for as long as the context lives."""
+        """Be the current call, with its attachments and deadline, to the end of the current context, which is new
+        and empty.
+        """
         _serving.set(self)
+        if self._arrived is not NOTHING:
+            served(self._arrived.values, self._arrived.persistent)
+        if self.deadline is not None:
+            inherit(self.deadline)
 
-    @contextmanager
-    def entered(self) -> Iterator[None]:
-        """Be the current call, with its attachments, for as long as the block runs."""
-        token = _serving.set(self)
-        try:
-            with serving(self._arrived.values, self._arrived.persistent):
-                if self.deadline is incoming_deadline():  # none, and none around
-                    yield
-                else:
-                    with inherited(self.deadline):
-                        yield
-        finally:
-            _serving.reset(token)
+    def replace(self) -> None:
+        """As :meth:`enter`, in a context in which other calls may have been, or whoever started the server."""
+        _serving.set(self)
+        served(self._arrived.values, self._arrived.persistent)
+        inherit(self.deadline)
 
 
 _serving: ContextVar[ServerCall | None] = ContextVar("pyrpc_xds_thrift_call", default=None)

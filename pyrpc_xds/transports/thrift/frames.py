@@ -8,7 +8,7 @@ from typing import Any
 
 from ..._scan import ScanError
 from . import theader, ttheader
-from .codec import Codec, codec_for
+from .codec import codec_for
 from .errors import ThriftProtocolError, refused
 from .foreign import HEAD, hint
 from .header import BINARY_ID, COMPACT_ID, Header
@@ -20,40 +20,40 @@ from .wire import Wire
 class Frames:
     """Collects bytes until a frame is whole. Memory grows with what has arrived, never with what is announced."""
 
-    __slots__ = ("_buffer", "_limit", "_piece")
+    __slots__ = ("_limit", "buffer", "piece")
 
     def __init__(self, limits: Limits) -> None:
         self._limit = limits.frame + limits.header
-        # Nothing is copied where each frame comes alone: it is the piece.
-        self._piece = b""
-        self._buffer = bytearray()
+        # What is held. Nothing is copied where each frame comes alone: it is the piece.
+        self.piece = b""
+        self.buffer = bytearray()
 
     @property
     def pending(self) -> bool:
         """Whether bytes of a frame are held."""
-        return bool(self._piece or self._buffer)
+        return bool(self.piece or self.buffer)
 
     @property
     def head(self) -> bytes:
         """The first bytes of what is held."""
-        return bytes((self._buffer or self._piece)[:HEAD])
+        return bytes((self.buffer or self.piece)[:HEAD])
 
     def feed(self, data: bytes) -> None:
         """Take bytes from the peer."""
-        if self._piece:
-            self._buffer += self._piece
-            self._piece = b""
-        if self._buffer:
-            self._buffer += data
+        if self.piece:
+            self.buffer += self.piece
+            self.piece = b""
+        if self.buffer:
+            self.buffer += data
         else:
-            self._piece = data
+            self.piece = data
 
     def next(self) -> tuple[bytes, int] | None:
         """The next frame: the bytes, and where in them it begins (its length left out); ``None``: it is not whole.
 
         :raises ThriftProtocolError: it announces more bytes than the limit, or none.
         """
-        buffer: bytes | bytearray = self._piece or self._buffer
+        buffer: bytes | bytearray = self.piece or self.buffer
         have = len(buffer)
         if have < 4:
             return None
@@ -63,14 +63,14 @@ class Frames:
             raise ThriftProtocolError(text + hint(self.head))
         if have < size + 4:
             return None
-        if self._piece:
+        if self.piece:
             if have == size + 4:
-                frame, self._piece = self._piece, b""
+                frame, self.piece = self.piece, b""
                 return frame, 4
-            self._buffer += self._piece
-            self._piece = b""
-        frame = bytes(self._buffer[4 : size + 4])
-        del self._buffer[: size + 4]
+            self.buffer += self.piece
+            self.piece = b""
+        frame = bytes(self.buffer[4 : size + 4])
+        del self.buffer[: size + 4]
         return frame, 0
 
 
@@ -113,24 +113,15 @@ class Opener:
         return frame, start
 
 
-class HeaderInbox:
+class HeaderInbox(Opener):
     """:class:`.inbox.Inbox` for a transport with headers."""
 
-    __slots__ = ("_frames", "_opener")
+    __slots__ = ("_frames", "_most")
 
     def __init__(self, wire: Wire, limits: Limits) -> None:
-        self._opener = Opener(wire, limits)
+        super().__init__(wire, limits)
+        self._most = limits.frame + limits.header
         self._frames = Frames(limits)
-
-    @property
-    def codec(self) -> Codec:
-        """Of the messages."""
-        return self._opener.codec
-
-    @property
-    def header(self) -> Header | None:
-        """Of the message last returned."""
-        return self._opener.header
 
     @property
     def pending(self) -> bool:
@@ -144,6 +135,10 @@ class HeaderInbox:
 
     def take(self, data: bytes, schemas: Mapping[bytes, Any] | None) -> tuple[bytes, int] | None:
         """See :meth:`.inbox.Inbox.take`."""
+        if int.from_bytes(data[:4], "big") == len(data) - 4 and 16 <= len(data) <= self._most:
+            frames = self._frames
+            if not (frames.piece or frames.buffer):
+                return self.open(data, 4, schemas)
         self._frames.feed(data)
         return self.next(schemas)
 
@@ -154,7 +149,7 @@ class HeaderInbox:
     def next(self, schemas: Mapping[bytes, Any] | None) -> tuple[bytes, int] | None:
         """See :meth:`.inbox.Inbox.next`."""
         frame = self._frames.next()
-        return None if frame is None else self._opener.open(*frame, schemas)
+        return None if frame is None else self.open(*frame, schemas)
 
 
 def inbox_for(wire: Wire, limits: Limits) -> Inbox | HeaderInbox:

@@ -20,9 +20,10 @@ class Intake:
 
     :param requests: what the scan compares: binary, compact.
     :ivar wire: the form, once it is known.
+    :ivar inbox: of that form.
     """
 
-    __slots__ = ("_all_requests", "_head", "_inbox", "_limits", "_requests", "wire")
+    __slots__ = ("_all_requests", "_head", "_limits", "_requests", "inbox", "wire")
 
     def __init__(
         self,
@@ -34,7 +35,7 @@ class Intake:
         self._all_requests = requests
         self._limits = limits
         self._head = b""
-        self._inbox: Inbox | HeaderInbox | None = None
+        self.inbox: Inbox | HeaderInbox | None = None
         # What the scan compares in this connection's protocol.
         self._requests: Mapping[bytes, Any] | None = None
         if wire is not None:
@@ -43,32 +44,32 @@ class Intake:
     def _begin(self, wire: Wire) -> Inbox | HeaderInbox:
         self.wire = wire
         self._requests = self._all_requests[wire.compact]
-        self._inbox = inbox_for(wire, self._limits)
-        return self._inbox
+        self.inbox = inbox_for(wire, self._limits)
+        return self.inbox
 
     @property
     def codec(self) -> Codec:
         """Of the message last returned."""
-        assert self._inbox is not None
-        return self._inbox.codec
+        assert self.inbox is not None
+        return self.inbox.codec
 
     @property
     def header(self) -> Header | None:
         """Of the message last returned; ``None``: the form has none."""
-        assert self._inbox is not None
-        return self._inbox.header
+        assert self.inbox is not None
+        return self.inbox.header
 
     @property
     def busy(self) -> bool:
         """Part of a message, or a whole one not yet returned, has come."""
-        return bool(self._head) or (self._inbox is not None and self._inbox.pending)
+        return bool(self._head) or (self.inbox is not None and self.inbox.pending)
 
     def take(self, data: bytes) -> tuple[bytes, int] | None:
         """Take bytes from the client, and return the next message where it is whole (:meth:`Inbox.take`).
 
         :raises ThriftProtocolError: the bytes are refused, or are of none of the forms.
         """
-        inbox = self._inbox
+        inbox = self.inbox
         if inbox is None:
             self._head += data
             try:
@@ -83,13 +84,13 @@ class Intake:
 
     def feed(self, data: bytes) -> None:
         """Hold bytes until :meth:`next`; a message has been returned before."""
-        assert self._inbox is not None
-        self._inbox.feed(data)
+        assert self.inbox is not None
+        self.inbox.feed(data)
 
     def next(self) -> tuple[bytes, int] | None:
         """See :meth:`Inbox.next`.
 
         :raises ThriftProtocolError: the bytes are refused.
         """
-        inbox = self._inbox
+        inbox = self.inbox
         return None if inbox is None else inbox.next(self._requests)

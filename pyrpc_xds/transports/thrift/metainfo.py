@@ -49,8 +49,14 @@ class Arrived(NamedTuple):
     spelled: Mapping[str, str]
 
 
+NOTHING = Arrived({}, {}, {})
+"""No metainfo has come."""
+
+
 def arrived(header: Header) -> Arrived:
     """Read the metainfo of a request. Empty values are none, as in Kitex."""
+    if not header.metainfo:
+        return NOTHING
     values: dict[str, str] = {}
     persistent: dict[str, str] = {}
     spelled: dict[str, str] = {}
@@ -78,7 +84,7 @@ def arrived(header: Header) -> Arrived:
     values.update(transient)
     if header.token:
         values.setdefault(_TOKEN, header.token)
-    if log_id := header.ints.get(2, ""):
+    if log_id := header.value(2):
         values.setdefault(LOG_ID, log_id)
     return Arrived(values, persistent, spelled)
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ..._ttheader import Template
 from ...attachments import persistent_attachments
-from .call import FROM_METHOD, FROM_SERVICE, LOG, RPC_TIMEOUT, serving_call
+from . import theader, ttheader
+from .call import FROM_METHOD, FROM_SERVICE, serving_call
 from .codec import CALL, ONEWAY
-from .frames import frame_of
 from .header import BINARY_ID, COMPACT_ID, OUT_OF_ORDER, Header
 from .metainfo import LOG_ID, put
 from .service import Method
@@ -53,6 +54,8 @@ class Outgoing:
         }
         if not workload:
             del self._ints[FROM_SERVICE]
+        # By the method called and the one that is being served: both are the IDLs'.
+        self._templates: dict[tuple[str, str | None], Template] = {}
 
     def frame(
         self, message: bytes, method: Method, seqid: int, seconds: float, attachments: Mapping[str, str]
@@ -63,22 +66,35 @@ class Outgoing:
         :raises HeaderTooLarge: the attachments do not fit.
         """
         call = serving_call()
-        header = Header(seqid, self._flags, self._protocol, self._wire.framed)
-        header.strings = self._strings
+        passed_on = _NONE if call is None else call.passed_on
         if self._apache:
-            header.plain = True
+            header = Header(seqid, self._flags, self._protocol, plain=True)
             if self._wire.zlib:
                 header.transforms = _ZLIB
-        else:
-            header.ints = ints = dict(self._ints)
-            ints[TO_METHOD] = method.name
-            ints[RPC_TIMEOUT] = str(max(1, min(_LONGEST, int(seconds * 1000))))
-            ints[MESSAGE_TYPE] = str(ONEWAY if method.oneway else CALL)
-            if call is not None:
-                ints[FROM_METHOD] = call.method
-            if log_id := attachments.get(LOG_ID):
-                ints[LOG] = log_id
-        passed_on = _NONE if call is None else call.passed_on
-        if attachments or passed_on:
+            if attachments or passed_on:
+                put(header, attachments, persistent_attachments(), passed_on)
+            return theader.encode(header, message)
+        serving = None if call is None else call.method
+        try:
+            template = self._templates.get((method.name, serving)) or self._template(method, serving)
+            milliseconds = max(1, min(_LONGEST, int(seconds * 1000)))
+            if not attachments and not passed_on:
+                return template.plain(seqid, milliseconds, message)
+            header = Header(seqid, strings=self._strings)
             put(header, attachments, persistent_attachments(), passed_on)
-        return frame_of(self._wire, header, message)
+            log_id = attachments.get(LOG_ID)
+            return template.carrying(seqid, milliseconds, message, log_id, header.strings, header.token)
+        except Exception as error:
+            raise ttheader.fitting(error) from None
+
+    def _template(self, method: Method, serving: str | None) -> Template:
+        ints = {
+            **self._ints,
+            TO_METHOD: method.name,
+            MESSAGE_TYPE: str(ONEWAY if method.oneway else CALL),
+        }
+        if serving is not None:
+            ints[FROM_METHOD] = serving
+        made = Template(self._protocol, self._flags, self._wire.framed, ints, self._strings)
+        self._templates[method.name, serving] = made
+        return made

@@ -9,16 +9,16 @@ from typing import Any, NamedTuple
 
 from thriftpy2.thrift import TApplicationException
 
+from ..._ttheader import frame, info
+from . import theader, ttheader
 from .biz import biz_strings
 from .call import ServerCall
 from .codec import CALL, EXCEPTION, ONEWAY, REPLY, Codec
 from .errors import ThriftBizError, ThriftProtocolError
-from .frames import frame_of
-from .header import OUT_OF_ORDER, Header, HeaderTooLarge
+from .header import BINARY_ID, COMPACT_ID, OUT_OF_ORDER, Header, HeaderTooLarge
 from .middleware import AsyncMiddleware, Middleware, chained, chained_async
 from .outgoing import MESSAGE_TYPE, TRANSPORT_TYPE
 from .service import SEPARATOR, Method, Service, checked_name, describe
-from .wire import Wire
 
 logger = logging.getLogger("pyrpc_xds.thrift")
 
@@ -126,24 +126,17 @@ class Processor:
         """Call the handler, through the middleware. To be run in a new, empty context."""
         served = request.served
         assert served is not None
-        if request.call.header is None:
-            # Nothing came, and nothing is there to be hidden.
-            request.call.enter()
-            if not self.middleware:
-                return getattr(served.handler, served.method.name)(*served.method.values_of(request.args))
-            return self._run(served, request.args)
-        with request.call.entered():
-            return self._run(served, request.args)
-
-    def _run(self, served: _Served, args: Any) -> Any:
+        request.call.enter()
         if self.middleware:
-            return chained(self.middleware, served.method.name, lambda args: _call(served, args))(args)
-        return _call(served, args)
+            return chained(self.middleware, served.method.name, lambda args: _call(served, args))(
+                request.args
+            )
+        return _call(served, request.args)
 
     async def run_async(
         self, request: Request, call: Callable[[Callable[..., Any], tuple[Any, ...]], Awaitable[Any]]
     ) -> Any:
-        """:meth:`run` for an event loop.
+        """:meth:`run` for an event loop, in a context of the connection's: the next call replaces this one there.
 
         :param call: awaits a handler, or has a thread run it.
         """
@@ -153,10 +146,10 @@ class Processor:
         def innermost(args: Any) -> Awaitable[Any]:
             return call(getattr(served.handler, served.method.name), served.method.values_of(args))
 
-        with request.call.entered():
-            if self.middleware:
-                return await chained_async(self.middleware, served.method.name, innermost)(request.args)
-            return await innermost(request.args)
+        request.call.replace()
+        if self.middleware:
+            return await chained_async(self.middleware, served.method.name, innermost)(request.args)
+        return await innermost(request.args)
 
     def answer(self, codec: Codec, request: Request, value: Any, error: BaseException | None) -> bytes:
         """The bytes that answer a request; empty: it is oneway.
@@ -228,18 +221,30 @@ def _encode(
     came = request.call.header
     if came is None:
         return message
-    header = Header(came.seqid, 0, came.protocol, came.framed, came.transforms, plain=came.plain)
-    if not came.plain:
-        header.ints = {
-            MESSAGE_TYPE: str(kind),
-            TRANSPORT_TYPE: "framed" if came.framed else "unframed",
-        }
-    header.strings = {**(request.call.backward or {}), **(extra or {})}
-    return frame_of(_THEADER if came.plain else _TTHEADER, header, message)
+    backward = request.call.backward
+    strings = {**(backward or {}), **(extra or {})} if backward or extra else None
+    if came.plain:
+        header = Header(came.seqid, 0, came.protocol, transforms=came.transforms, strings=strings, plain=True)
+        return theader.encode(header, message)
+    form = (kind, came.framed, came.protocol)
+    if strings is None:
+        return frame(_INFOS[form], 0, came.seqid, came.framed, message)
+    return ttheader.encode(
+        Header(came.seqid, 0, came.protocol, came.framed, (), _ints(*form[:2]), strings), message
+    )
 
 
-_TTHEADER = Wire(framed=False, header="ttheader")
-_THEADER = Wire(framed=False, header="theader")
+def _ints(kind: int, framed: bool) -> dict[int, str]:
+    return {MESSAGE_TYPE: str(kind), TRANSPORT_TYPE: "framed" if framed else "unframed"}
+
+
+# Headers of answers that carry nothing back, by kind, framed, protocol.
+_INFOS = {
+    (kind, framed, protocol): info(protocol, _ints(kind, framed), None, None)
+    for kind in (REPLY, EXCEPTION)
+    for framed in (False, True)
+    for protocol in (BINARY_ID, COMPACT_ID)
+}
 
 
 def _declared(result: Any, error: BaseException) -> bool:

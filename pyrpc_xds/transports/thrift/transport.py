@@ -16,7 +16,7 @@ from .limits import Limits, PoolLimits, ServerLimits
 from .middleware import AsyncMiddleware, Middleware
 from .processor import Processor
 from .server import ThriftServer
-from .service import check_handler, describe
+from .service import check_handler, checked_name, describe
 from .wire import Wire, wire_from
 
 _CLIENT = {
@@ -242,7 +242,9 @@ class ThriftTransport:
 def _check_handlers(
     service: Any, handler: object, services: Mapping[str, tuple[Any, object]] | None, coroutines: bool
 ) -> None:
-    """:raises UsageError: a handler cannot serve its service."""
+    """:raises UsageError: a handler cannot serve its service, or a name is none that a service can have."""
+    for name in services or ():
+        checked_name(name)
     for each, implementation in ((service, handler), *(services or {}).values()):
         check_handler(describe(each), implementation, coroutines)
 

@@ -176,23 +176,26 @@ class Workers:
     def _attend(self, peer: Peer, first: Message) -> None:
         """Answer one message after another for as long as the connection may stay with this worker."""
         message: Message | None = first
+        intake, processor = peer.intake, self._processor
         while message is not None:
-            codec = peer.intake.codec
-            request = self._processor.request(codec, *message, peer.intake.header, peer.name)
+            inbox = intake.inbox
+            assert inbox is not None
+            codec = inbox.codec
+            request = processor.request(codec, *message, inbox.header, peer.name)
             if request.any_order:
                 outcome = self._overtakable(peer, codec, request)
                 if outcome is None:
                     return
-                answer = self._processor.answer(codec, request, *outcome)
+                answer = processor.answer(codec, request, *outcome)
                 if answer:
                     peer.hold(answer)
             else:
-                answer = self._processor.answer(codec, request, *self._run(request))
+                answer = processor.answer(codec, request, *self._run(request))
                 if answer:
                     peer.send(answer)
             if peer.outgoing or self._tally.stopping:
                 break
-            message = peer.intake.next()
+            message = intake.next() if inbox.pending else None
             if message is None:
                 peer.release()
                 if peer.outgoing or not self._room:

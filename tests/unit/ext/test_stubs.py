@@ -10,7 +10,7 @@ import pytest
 
 from tests.unit.ext.variants import ROOT
 
-MODULES = ("_matcher", "_parts", "_picker")
+MODULES = ("_matcher", "_parts", "_picker", "_ttheader")
 Signature = tuple[tuple[str, ...], tuple[str, ...]]
 
 
