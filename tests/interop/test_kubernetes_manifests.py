@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,11 @@ def test_chart_renders_what_the_manifests_say() -> None:
         charts |= by_name(rendered(release, *values))
     plain = by_name("\n---\n".join(path.read_text() for path in OBJECTS if path.name != "namespace.yaml"))
     # What only helm needs: the Service outlives the release that has made it.
+    for (kind, name), each in charts.items():
+        if kind == "Deployment":
+            given = charts["ConfigMap", name]["data"]["dubbogo.yaml"]
+            checksums = each["spec"]["template"]["metadata"].pop("annotations")
+            assert checksums == {"checksum/config": hashlib.sha256(given.encode()).hexdigest()}
     annotations = charts["Service", "dubbo-go-server"]["metadata"].pop("annotations")
     assert annotations == {"helm.sh/resource-policy": "keep"}
     assert charts == plain
