@@ -76,7 +76,8 @@ class AioTripleChannel(grpc.aio.Channel):
         interceptors: Sequence[Any],
         metadata: Pairs = (),
     ) -> None:
-        self._metadata = metadata
+        # As grpc.aio wants it: it would make one of the pairs for every call.
+        self._metadata: Any = grpc.aio.Metadata(*metadata)
         self._interceptors = checked(interceptors)
         self._targets = targets
         self._target = targets.open(name, options, compression)

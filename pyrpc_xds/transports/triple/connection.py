@@ -276,7 +276,7 @@ class Connection:
 class AioConnection:
     """The asyncio channel to one endpoint, for one event loop. Only that loop touches it."""
 
-    __slots__ = ("calls", "channel", "closing")
+    __slots__ = ("_state", "calls", "channel", "closing")
 
     def __init__(self, address: str, connector: TripleConnector) -> None:
         self.calls: dict[tuple[Any, ...], Any] = {}
@@ -284,6 +284,8 @@ class AioConnection:
         self.channel: Any = grpc.aio.insecure_channel(
             grpc_address(address), options=connector.options, compression=connector.compression
         )
+        # What get_state() asks and makes an enum of, for every call.
+        self._state: Any = self.channel._channel.check_connectivity_state
         self.closing: asyncio.Task[None] | None = None
 
     def call(self, key: tuple[Any, ...]) -> Any:
@@ -297,7 +299,7 @@ class AioConnection:
 
     def ready(self) -> bool:
         """Whether calls can be sent now."""
-        return bool(self.channel.get_state() is grpc.ChannelConnectivity.READY)
+        return bool(self._state(False) == READY)
 
     async def connect(self, seconds: float) -> bool | None:
         """As :meth:`Connection.connect`, without blocking the loop."""

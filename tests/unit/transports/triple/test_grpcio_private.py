@@ -5,12 +5,16 @@ The state of a channel without grpcio's polling threads, and the registry that k
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Iterator
 
 import grpc
+import grpc.aio
 import pytest
 from grpc._cython import cygrpc
+
+from pyrpc_xds.transports.triple.connection import SHUTDOWN
 
 CONNECTING_STATES = {0, 1, 3}  # IDLE, CONNECTING, TRANSIENT_FAILURE: nothing listens on port 1
 
@@ -36,6 +40,19 @@ def test_closed_channel_has_no_state() -> None:
     channel.close()
     with pytest.raises(ValueError):
         channel._channel.check_connectivity_state(False)
+
+
+def test_asyncio_channel_tells_its_state_as_a_number_after_its_end_too() -> None:
+    async def states() -> tuple[int, int]:
+        channel = grpc.aio.insecure_channel("ipv4:127.0.0.1:1")
+        state = channel._channel.check_connectivity_state  # type: ignore[attr-defined]
+        before = state(False)
+        await channel.close()
+        return before, state(False)
+
+    open_state, closed_state = asyncio.run(states())
+    assert open_state in CONNECTING_STATES
+    assert closed_state == SHUTDOWN
 
 
 def test_channel_leaves_the_registry_of_forks(channel: grpc.Channel) -> None:
