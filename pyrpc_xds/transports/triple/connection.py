@@ -285,7 +285,7 @@ class AioConnection:
             grpc_address(address), options=connector.options, compression=connector.compression
         )
         # What get_state() asks and makes an enum of, for every call.
-        self._state: Any = self.channel._channel.check_connectivity_state
+        self._state: Any = self.channel._channel.check_connectivity_state  # type: ignore[attr-defined]
         self.closing: asyncio.Task[None] | None = None
 
     def call(self, key: tuple[Any, ...]) -> Any:
