@@ -3,8 +3,9 @@
 
 cimport cython
 
-cdef int _PADDING, _STRINGS, _INTS, _TOKEN, _COMPACT, _LOG, _TIMEOUT
+cdef int _PADDING, _STRINGS, _INTS, _TOKEN, _COMPACT, _TRANSPORT_TYPE, _LOG, _TIMEOUT, _MESSAGE_TYPE
 cdef bytes _SERVICE
+cdef dict _answers
 
 
 cdef class Header:
@@ -21,6 +22,9 @@ cdef class Header:
     @cython.locals(raw=bytes, pos=Py_ssize_t, end=Py_ssize_t, start=Py_ssize_t, stop=Py_ssize_t,
                    kind="unsigned char", count=int, key=int, size=int)
     cpdef str value(self, int number)
+
+    @cython.locals(value=str)
+    cpdef long long timeout(self)
 
     @cython.locals(raw=bytes, ints=dict, strings=dict, pos=Py_ssize_t, end=Py_ssize_t, start=Py_ssize_t,
                    kind="unsigned char", count=int, key=int, size=int)
@@ -65,6 +69,12 @@ cpdef bytes info(long long protocol, object ints, object strings, object token)
 
 @cython.locals(size=Py_ssize_t, payload=Py_ssize_t)
 cpdef bytes frame(bytes info, int flags, long long seqid, bint framed, bytes message)
+
+
+cpdef bytes answer(Header came, int kind, bytes message)
+
+
+cpdef dict answer_ints(int kind, bint framed)
 
 
 cdef class Template:

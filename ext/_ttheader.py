@@ -23,8 +23,10 @@ _INTS = 0x10
 _TOKEN = 0x11
 
 _COMPACT = 2
+_TRANSPORT_TYPE = 1
 _LOG = 2
 _TIMEOUT = 12
+_MESSAGE_TYPE = 22
 _SERVICE = b"isn"
 
 _prefix = Struct(">IHHIH").pack
@@ -158,6 +160,15 @@ class Header:
                     size = raw[pos] << 8 | raw[pos + 1]
                 pos = pos + 2 + size
         return text(raw[start:stop])
+
+    def timeout(self) -> int:
+        """Milliseconds that the client waits; 0: it does not say. What is no number of up to twelve digits, which are
+        31 years, counts as none, as in Kitex.
+        """
+        value = self.value(_TIMEOUT)
+        if value and len(value) <= 12 and value.isascii() and value.isdigit():
+            return int(value)
+        return 0
 
     def parse(self) -> None:
         """Read what :func:`read` has checked. Two threads may do it at once: they find the same."""
@@ -411,6 +422,28 @@ def frame(info: bytes, flags: int, seqid: int, framed: bool, message: bytes) -> 
             message,
         )
     )
+
+
+def answer(came: Header, kind: int, message: bytes) -> bytes:
+    """The frame that answers a request and carries nothing but the answer.
+
+    :param came: the header of the request.
+    :param kind: of message: 2 or 3.
+    """
+    return frame(_answers[kind, came.framed, came.protocol], 0, came.seqid, came.framed, message)
+
+
+def answer_ints(kind: int, framed: bool) -> Any:
+    """The int keys of an answer."""
+    return {_MESSAGE_TYPE: str(kind), _TRANSPORT_TYPE: "framed" if framed else "unframed"}
+
+
+_answers = {
+    (kind, framed, protocol): info(protocol, answer_ints(kind, framed), None, None)
+    for kind in (2, 3)
+    for framed in (False, True)
+    for protocol in (0, _COMPACT)
+}
 
 
 class Template:

@@ -1,7 +1,13 @@
 """Thrift: clients and servers over thriftpy2's compiled protocol, guarded against what peers may send."""
 
 from .call import ReplyMetadata, ServerCall, current_call, reply_metadata
-from .errors import ThriftBizError, ThriftDeadlineExceeded, ThriftProtocolError, ThriftUnavailable
+from .errors import (
+    ThriftArgumentError,
+    ThriftBizError,
+    ThriftDeadlineExceeded,
+    ThriftProtocolError,
+    ThriftUnavailable,
+)
 from .limits import Limits, PoolLimits, ServerLimits
 from .transport import ThriftTransport
 
@@ -11,6 +17,7 @@ __all__ = [
     "ReplyMetadata",
     "ServerCall",
     "ServerLimits",
+    "ThriftArgumentError",
     "ThriftBizError",
     "ThriftDeadlineExceeded",
     "ThriftProtocolError",

@@ -103,9 +103,12 @@ class AioCaller:
             request = codec.encode(method.label, ONEWAY if method.oneway else CALL, seqid, args)
             if outgoing is not None:
                 request = outgoing.frame(request, method, seqid, deadline - monotonic(), headers)
-        except BaseException:
+        except BaseException as error:
             pool.put(connection)
-            raise
+            known = Attempt(self.target, method, started).unsent(error, args)
+            if known is error:
+                raise
+            raise known from error
         schemas = method.replies[self._compact]
         try:
             try:

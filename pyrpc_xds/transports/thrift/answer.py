@@ -4,20 +4,36 @@ instead.
 
 from __future__ import annotations
 
+import reprlib
+import struct
 from time import monotonic
 from typing import Any
 
-from thriftpy2.thrift import TApplicationException
+from thriftpy2.thrift import TApplicationException, TDecodeException
 from thriftpy2.transport import TTransportException
 
+from ...errors import UsageError
 from ...incoming_deadline import incoming_deadline, whose
 from .biz import biz_error
 from .call import note_reply
-from .codec import EXCEPTION, REPLY, Codec
+from .codec import CALL, EXCEPTION, REPLY, BinaryCodec, Codec
 from .connection import NotSent
-from .errors import ThriftDeadlineExceeded, ThriftProtocolError, ThriftUnavailable
+from .errors import ThriftArgumentError, ThriftDeadlineExceeded, ThriftProtocolError, ThriftUnavailable
 from .header import Header
+from .limits import Limits
 from .service import Method
+from .wire import Wire
+
+# What thriftpy2's protocols raise of a value that is not of the IDL's type.
+_WRONG_TYPE = (
+    TDecodeException,
+    TypeError,
+    ValueError,
+    AttributeError,
+    LookupError,
+    OverflowError,
+    struct.error,
+)
 
 
 def answer_of(
@@ -95,6 +111,23 @@ class Attempt:
         """The deadline has passed."""
         return ThriftDeadlineExceeded(self._text(f"{what}{whose(incoming_deadline())}", address))
 
+    def unsent(self, error: BaseException, args: Any) -> BaseException:
+        """What the caller gets where the bytes of a call could not be made: the same error unless an argument is at
+        fault.
+
+        :param args: the struct of the arguments.
+        """
+        if isinstance(error, UsageError) or not isinstance(error, _WRONG_TYPE):
+            return error
+        found = error if isinstance(error, TDecodeException) else _wrong_field(args)
+        if found is None:
+            text = f"an argument is not of the IDL's type: {error!r}"
+        else:
+            of = "argument" if found.struct_name == type(args).__name__ else f"field of {found.struct_name},"
+            given = f"{reprlib.repr(found.value)}, a {type(found.value).__name__}"
+            text = f"{of} {found.field!r} needs {found.type_repr}, not {given}"
+        return ThriftArgumentError(f"{self._method.path} of {self._target}: {text}", found)
+
     def broken(self, error: BaseException, address: str) -> BaseException:
         """What the caller gets for an error of an exchange: the same one where it is not of the wire."""
         if isinstance(error, ThriftProtocolError):
@@ -106,3 +139,14 @@ class Attempt:
         if isinstance(error, (OSError, EOFError)):
             return self.unavailable(getattr(error, "strerror", None) or error, address, begun=True)
         return error
+
+
+def _wrong_field(args: Any) -> TDecodeException | None:
+    """The first value that is not of the IDL's type. The binary protocol says which; the compact one does not."""
+    try:
+        BinaryCodec(Wire(), Limits()).encode("", CALL, 0, args)
+    except TDecodeException as error:
+        return error
+    except Exception:
+        return None
+    return None

@@ -18,13 +18,7 @@ _NONE: Mapping[str, str] = {}
 # Kitex's numbers of int keys (pkg/transmeta) that a server looks at.
 LOG = 2
 FROM_SERVICE = 3
-RPC_TIMEOUT = 12
 FROM_METHOD = 20
-
-
-def _milliseconds(value: str) -> int:
-    """0: there are none; what is no number counts as none, as in Kitex. Twelve digits are 31 years."""
-    return int(value) if value.isascii() and value.isdigit() and len(value) <= 12 else 0
 
 
 class ServerCall:
@@ -53,8 +47,9 @@ class ServerCall:
         self.deadline: float | None = None
         self._arrived = NOTHING
         if header is not None:
-            self._arrived = arrived(header)
-            if waited_for and (milliseconds := _milliseconds(header.value(RPC_TIMEOUT))):
+            if header.metainfo:
+                self._arrived = arrived(header)
+            if waited_for and (milliseconds := header.timeout()):
                 self.deadline = monotonic() + milliseconds / 1000
 
     def __repr__(self) -> str:

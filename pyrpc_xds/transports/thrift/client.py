@@ -118,9 +118,12 @@ class Caller:
             request = codec.encode(method.label, ONEWAY if method.oneway else CALL, seqid, args)
             if outgoing is not None:
                 request = outgoing.frame(request, method, seqid, deadline - monotonic(), headers)
-        except BaseException:
+        except BaseException as error:
             pool.put(connection)
-            raise
+            known = self._attempt(method, started).unsent(error, args)
+            if known is error:
+                raise
+            raise known from error
         try:
             try:
                 data, start = connection.exchange(

@@ -76,7 +76,7 @@ class BinaryCodec:
         """One message, with its frame where there is one.
 
         :param value: the struct of arguments or of the result.
-        :raises TDecodeException: a part of it is not of the IDL's type.
+        :raises Exception: a part of it is not of the IDL's type; see :meth:`.answer.Attempt.unsent`.
         """
         out = self._out
         out.clean()

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from thriftpy2.protocol.exc import TProtocolException
-from thriftpy2.thrift import TException
+from thriftpy2.thrift import TDecodeException, TException
 from thriftpy2.transport import TTransportException
 
-from ...errors import DeadlineExceeded, PyrpcXdsError, RemoteProtocolError, Unavailable
+from ...errors import DeadlineExceeded, PyrpcXdsError, RemoteProtocolError, Unavailable, UsageError
 from .foreign import hint
 
 
@@ -65,6 +65,25 @@ class ThriftProtocolError(RemoteProtocolError, TProtocolException):  # type: ign
         self.details_text = details
         self.type = type
         self.message = details
+
+    def __str__(self) -> str:
+        return self.details_text
+
+    def __repr__(self) -> str:
+        return f"{self.__class__.__name__}({self.details_text!r})"
+
+
+class ThriftArgumentError(UsageError, TDecodeException):  # type: ignore[misc]
+    """A value that was to be sent is not of the IDL's type. Nothing was sent.
+
+    :param details: names the method, the argument, the value and the type.
+    :param found: thriftpy2's error for it, whose attributes this has; ``None``: it has none.
+    """
+
+    def __init__(self, details: str, found: TDecodeException | None = None) -> None:
+        UsageError.__init__(self, details)
+        self.details_text = details
+        self.__dict__.update(vars(found) if found is not None else {})
 
     def __str__(self) -> str:
         return self.details_text

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ..._ttheader import Header, octets, text
 from ...errors import UsageError
 from .errors import ThriftProtocolError
@@ -15,6 +17,7 @@ __all__ = [
     "malformed",
     "octets",
     "text",
+    "too_large",
 ]
 
 BINARY_ID = 0
@@ -26,6 +29,17 @@ OUT_OF_ORDER = 0x01
 
 class HeaderTooLarge(UsageError):
     """What is to travel in the header does not fit in it."""
+
+
+def too_large(what: str, values: Mapping[str, str] | None) -> HeaderTooLarge:
+    """The error for a header that cannot be written.
+
+    :param values: that were to travel, by name; the largest is named.
+    """
+    if not values:
+        return HeaderTooLarge(what)
+    name, value = max(values.items(), key=lambda each: len(each[1]))
+    return HeaderTooLarge(f"{what}; the largest value is {name!r}, of {len(value)}")
 
 
 def malformed(what: str, offset: int) -> ThriftProtocolError:

@@ -55,8 +55,6 @@ NOTHING = Arrived({}, {}, {})
 
 def arrived(header: Header) -> Arrived:
     """Read the metainfo of a request. Empty values are none, as in Kitex."""
-    if not header.metainfo:
-        return NOTHING
     values: dict[str, str] = {}
     persistent: dict[str, str] = {}
     spelled: dict[str, str] = {}

@@ -85,7 +85,7 @@ class Outgoing:
             log_id = attachments.get(LOG_ID)
             return template.carrying(seqid, milliseconds, message, log_id, header.strings, header.token)
         except Exception as error:
-            raise ttheader.fitting(error) from None
+            raise ttheader.fitting(error, {**passed_on, **attachments}) from None
 
     def _template(self, method: Method, serving: str | None) -> Template:
         ints = {

@@ -9,15 +9,14 @@ from typing import Any, NamedTuple
 
 from thriftpy2.thrift import TApplicationException
 
-from ..._ttheader import frame, info
+from ..._ttheader import answer, answer_ints
 from . import theader, ttheader
 from .biz import biz_strings
 from .call import ServerCall
 from .codec import CALL, EXCEPTION, ONEWAY, REPLY, Codec
 from .errors import ThriftBizError, ThriftProtocolError
-from .header import BINARY_ID, COMPACT_ID, OUT_OF_ORDER, Header, HeaderTooLarge
+from .header import OUT_OF_ORDER, Header, HeaderTooLarge
 from .middleware import AsyncMiddleware, Middleware, chained, chained_async
-from .outgoing import MESSAGE_TYPE, TRANSPORT_TYPE
 from .service import SEPARATOR, Method, Service, checked_name, describe
 
 logger = logging.getLogger("pyrpc_xds.thrift")
@@ -222,29 +221,16 @@ def _encode(
     if came is None:
         return message
     backward = request.call.backward
-    strings = {**(backward or {}), **(extra or {})} if backward or extra else None
+    strings = None
+    if backward or extra:
+        strings = {**(backward or {}), **(extra or {})}
     if came.plain:
         header = Header(came.seqid, 0, came.protocol, transforms=came.transforms, strings=strings, plain=True)
         return theader.encode(header, message)
-    form = (kind, came.framed, came.protocol)
     if strings is None:
-        return frame(_INFOS[form], 0, came.seqid, came.framed, message)
-    return ttheader.encode(
-        Header(came.seqid, 0, came.protocol, came.framed, (), _ints(*form[:2]), strings), message
-    )
-
-
-def _ints(kind: int, framed: bool) -> dict[int, str]:
-    return {MESSAGE_TYPE: str(kind), TRANSPORT_TYPE: "framed" if framed else "unframed"}
-
-
-# Headers of answers that carry nothing back, by kind, framed, protocol.
-_INFOS = {
-    (kind, framed, protocol): info(protocol, _ints(kind, framed), None, None)
-    for kind in (REPLY, EXCEPTION)
-    for framed in (False, True)
-    for protocol in (BINARY_ID, COMPACT_ID)
-}
+        return answer(came, kind, message)
+    ints = answer_ints(kind, came.framed)
+    return ttheader.encode(Header(came.seqid, 0, came.protocol, came.framed, (), ints, strings), message)
 
 
 def _declared(result: Any, error: BaseException) -> bool:

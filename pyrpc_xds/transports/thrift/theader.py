@@ -11,14 +11,16 @@ import zlib
 from struct import Struct
 
 from .errors import ThriftProtocolError
-from .header import Header, HeaderTooLarge, malformed, octets, text
+from .header import Header, malformed, octets, text, too_large
 from .limits import Limits
 
 MAGIC = b"\x0f\xff"
 ZLIB = 1
 
 _KEY_VALUE = 1
-MOST = 65_535 * 4
+# As much as TTHeader's, and as our servers and clients read by default (Limits.header); the format has room for
+# four times that.
+MOST = 65_532
 
 _prefix = Struct(">IHHIH").pack
 
@@ -37,7 +39,7 @@ def _varint(value: int) -> bytes:
 def encode(header: Header, message: bytes) -> bytes:
     """One frame.
 
-    :raises HeaderTooLarge: the header has more than 65,535 words.
+    :raises HeaderTooLarge: the header has more than 65,532 bytes.
     """
     parts = [
         _varint(header.protocol),
@@ -52,7 +54,7 @@ def encode(header: Header, message: bytes) -> bytes:
                 parts.append(data)
     size = sum(map(len, parts))
     if size > MOST:
-        raise HeaderTooLarge(f"the header would have {size} bytes; THeader has room for {MOST}")
+        raise too_large(f"the header would have {size} bytes; THeader has room for {MOST}", header.strings)
     parts.append(bytes(-size % 4))
     words = (size + 3) // 4
     if header.transforms:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ..._ttheader import MAGIC, MOST, HeaderError, TooLarge, frame, info, read
 from .errors import ThriftProtocolError
-from .header import Header, HeaderTooLarge
+from .header import Header, HeaderTooLarge, too_large
 from .limits import Limits
 
 __all__ = ["MAGIC", "MOST", "decode", "encode", "fitting"]
@@ -19,15 +21,20 @@ def encode(header: Header, message: bytes) -> bytes:
     try:
         made = info(header.protocol, header.ints, header.strings, header.token)
     except Exception as error:
-        raise fitting(error) from None
+        raise fitting(error, header.strings) from None
     return frame(made, header.flags, header.seqid, header.framed, message)
 
 
-def fitting(error: Exception) -> HeaderTooLarge:
-    """The error of a header that cannot be written."""
+def fitting(error: Exception, values: Mapping[str, str]) -> HeaderTooLarge:
+    """The error of a header that cannot be written.
+
+    :param values: that were to travel, by name.
+    """
     if isinstance(error, TooLarge):
-        return HeaderTooLarge(str(error))
-    return HeaderTooLarge(f"a key, a value or their number does not fit in 16 bits: {error}")
+        return too_large(str(error), values)
+    return too_large(
+        f"a name or a value does not fit in the header; TTHeader has room for {MOST} bytes", values
+    )
 
 
 def decode(frame: bytes, start: int, limits: Limits) -> tuple[Header, int]:

@@ -137,6 +137,36 @@ def test_what_does_not_fit_is_refused_by_a_template_too(module: Any) -> None:
         template.carrying(1, 1, b"", None, {"a": "v" * 40_000, "b": "v" * 40_000}, None)
 
 
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("1500", 1500),
+        ("9" * 12, 999_999_999_999),
+        ("9" * 13, 0),
+        ("", 0),
+        ("-5", 0),
+        ("1.5", 0),
+        ("٣", 0),
+        (" 1", 0),
+    ],
+)
+def test_timeout_that_is_no_number_counts_as_none(module: Any, value: str, expected: int) -> None:
+    assert module.read(packed(ints={12: value}), 0, 65_532, 2048).timeout() == expected
+    assert module.Header(1, ints={12: value}).timeout() == expected
+
+
+def test_answer_that_carries_nothing_is_as_the_general_way_writes_it(module: Any) -> None:
+    for kind in (2, 3):
+        for framed in (False, True):
+            for protocol in (0, 2):
+                came = module.Header(-3, 1, protocol, framed, ints={12: "5"}, strings={"a": "b"})
+                got = ttheader_bytes.unpack(module.answer(came, kind, MESSAGE))
+                assert got.ints == {22: str(kind), 1: "framed" if framed else "unframed"}
+                assert (got.seqid, got.flags, got.protocol, got.strings) == (2**32 - 3, 0, protocol, {})
+                inner = struct.pack(">I", len(MESSAGE)) if framed else b""
+                assert got.payload == inner + MESSAGE
+
+
 pieces = st.one_of(
     st.sampled_from(
         [b"\0", b"\x01", b"\x10", b"\x11", b"\0\x01", b"\0\x02", b"\xff\xff", b"\0\x03isn", b"\0\x0c"]
