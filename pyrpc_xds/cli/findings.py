@@ -6,15 +6,15 @@ what gets lost on the way, or leads nowhere, is a finding.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from ..controlplane.documents import Documents, config_files, read_files
-from ..controlplane.names import NodeView
-from ..controlplane.registry import Mesh, MeshService, Scope
-from ..controlplane.resources import Destination, HttpMatch, HttpRoute, MatchKind, VirtualService
+from ..controlplane.documents import config_files, read_files
+from ..controlplane.findings import ENDPOINTS, Finding, looked_up_by_nobody, may_be_refused, rule_findings
+from ..controlplane.names import NodeView, parse_cluster_name
+from ..controlplane.registry import Mesh, MeshService
+from ..controlplane.resources import ServiceEntry
 from ..errors import ResourceInvalid
 from ..model.route import RouteConfiguration
 from ..routing.snapshot import cluster_names
@@ -23,22 +23,6 @@ from ..xds.types import CDS, EDS, LDS, RDS, ResourceType
 
 if TYPE_CHECKING:
     from .references import Mapped
-
-Level = Literal["error", "warning", "note"]
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that a reader of the YAML may not expect.
-
-    :param level: ``error``: refused, or calls will fail; ``warning``: something has no effect or is likely a
-        slip; ``note``: valid, and not applied by a proxyless client of this version.
-    :param where: file and object, or the target.
-    """
-
-    level: Level
-    where: str
-    what: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +74,21 @@ def check_folder(path: Path) -> Report:
     known = workloads(file for file in files if file not in dubbos)
     mesh = Mesh((*documents.resources, *expected_pods(known, documents)))
     findings += check_services(documents, known)
-    findings += _rules(documents, mesh)
+    findings += rule_findings(documents, mesh)
     references, found = check_references(dubbos, mesh)
     findings += found
     targets = []
+    explained = {
+        host
+        for entry in documents.resources
+        if isinstance(entry, ServiceEntry) and looked_up_by_nobody(entry)
+        for host in entry.hosts
+    }
+    if may_be_refused(documents, *ENDPOINTS):
+        explained.update(service.host for service in mesh.services)
     for service in sorted(mesh.services, key=lambda service: service.host):
         for port in service.ports:
-            target, found = _target(mesh, service, port.number)
+            target, found = _target(mesh, service, port.number, explained)
             findings += found
             if target is not None:
                 targets.append(target)
@@ -108,129 +100,13 @@ def _note(text: str) -> Finding:
     return Finding("note", f"{where})" if found else "", what)
 
 
-# -- what the objects say about each other ------------------------------------------------------------------------
-
-
-def _rules(documents: Documents, mesh: Mesh) -> Iterator[Finding]:
-    for rule in documents.resources:
-        if rule.meta.kind == "VirtualService" and isinstance(rule, VirtualService):
-            yield from _virtual_service(mesh, rule)
-        elif rule.meta.kind == "DestinationRule":
-            yield from _destination_rule(mesh, rule)
-
-
-def _virtual_service(mesh: Mesh, rule: VirtualService) -> Iterator[Finding]:
-    where, scope = rule.meta.where, mesh.scope(rule.meta.namespace)
-    if rule.gateways and "mesh" not in rule.gateways:
-        yield Finding(
-            "warning", where, "spec.gateways does not name 'mesh', so calls inside the mesh do not see it"
-        )
-        return
-    for host in rule.hosts:
-        service = scope.service(host)
-        if service is None and "*" not in host:
-            yield Finding(
-                "warning", where, f"no Service or ServiceEntry has the host {host}: the rules are never used"
-            )
-        elif service is not None and rule.http and not any(port.protocol.routed for port in service.ports):
-            ports = ", ".join(f"{port.number} ({port.name})" for port in service.ports)
-            yield Finding(
-                "warning",
-                where,
-                f"http rules are not applied to {host}: none of its ports is HTTP or gRPC: {ports}; name the port "
-                "http-..., http2-... or grpc-..., or set appProtocol",
-            )
-    for index, http in enumerate(rule.http):
-        yield from _http_route(mesh, scope, rule, index, http)
-
-
-def _http_route(
-    mesh: Mesh, scope: Scope, rule: VirtualService, index: int, http: HttpRoute
-) -> Iterator[Finding]:
-    where, place = rule.meta.where, f"spec.http[{index}]{f' ({http.name})' if http.name else ''}"
-    for weighted in http.route:
-        yield from _destination(mesh, scope, rule, place, weighted.destination)
-    if http.retries is not None and http.retries.attempts:
-        yield Finding(
-            "note", where, f"{place}.retries: not applied by this version (a refused connection is retried)"
-        )
-    if index + 1 < len(rule.http) and any(map(_matches_all, http.match or (HttpMatch(),))):
-        later = len(rule.http) - index - 1
-        yield Finding(
-            "warning",
-            where,
-            f"{place} matches every call: the {later} after it never do; put it last, or give it a condition",
-        )
-    total = sum(weighted.weight for weighted in http.route)
-    if len(http.route) > 1 and total != 100:
-        shares = ", ".join(
-            f"{_destination_name(each.destination)} {each.weight / total:.0%}" for each in http.route
-        )
-        yield Finding(
-            "warning",
-            where,
-            f"{place}: the weights sum up to {total}, not to 100; they count as shares: {shares}",
-        )
-
-
-def _matches_all(match: HttpMatch) -> bool:
-    """Whether every call meets it: it has no condition, or none but a path that begins with a slash."""
-    any_path = match.uri is None or (match.uri.kind is MatchKind.PREFIX and match.uri.value in ("", "/"))
-    return (
-        any_path and replace(match, name="", stat_prefix="", uri=None, ignore_uri_case=False) == HttpMatch()
-    )
-
-
-def _destination_name(destination: Destination) -> str:
-    return f"{destination.host} {destination.subset}".rstrip()
-
-
-def _destination(
-    mesh: Mesh, scope: Scope, rule: VirtualService, place: str, destination: Destination
-) -> Iterator[Finding]:
-    where, named = rule.meta.where, f"{place}: destination {destination.host}"
-    service = scope.service(destination.host)
-    if service is None:
-        yield Finding("error", where, f"{named} is no Service or ServiceEntry: calls routed there fail")
-        return
-    if destination.port and service.port(destination.port) is None:
-        yield Finding("error", where, f"{named} has no port {destination.port}: calls routed there fail")
-    if not destination.subset:
-        return
-    merged = mesh.rule(rule.meta.namespace, {}, service)
-    subset = merged.subset(destination.subset) if merged else None
-    if subset is None:
-        known = ", ".join(entry.name for entry in merged.subsets) if merged else ""
-        hint = f"its DestinationRule has {known}" if known else "it has no DestinationRule with subsets"
-        yield Finding(
-            "error", where, f"{named} has no subset {destination.subset!r} ({hint}): calls routed there fail"
-        )
-
-
-def _destination_rule(mesh: Mesh, rule: Any) -> Iterator[Finding]:
-    scope = mesh.scope(rule.meta.namespace)
-    service = scope.service(rule.host)
-    if service is None:
-        if "*" not in rule.host:
-            yield Finding("warning", rule.meta.where, f"no Service or ServiceEntry has the host {rule.host}")
-        return
-    endpoints = mesh.endpoints(service)
-    for subset in rule.subsets:
-        if endpoints and not any(endpoint.has_labels(subset.labels) for endpoint in endpoints):
-            wanted = ", ".join(f"{key}={value}" for key, value in subset.labels.items())
-            there = sorted({f"{k}={v}" for e in endpoints for k, v in e.labels if k in subset.labels})
-            yield Finding(
-                "warning",
-                rule.meta.where,
-                f"subset {subset.name} has no endpoints: none has {wanted} "
-                f"(there is {', '.join(there) or 'no such label'})",
-            )
-
-
 # -- what a client gets -------------------------------------------------------------------------------------------
 
 
-def _target(mesh: Mesh, service: MeshService, number: int) -> tuple[Target | None, list[Finding]]:
+def _target(
+    mesh: Mesh, service: MeshService, number: int, explained: set[str]
+) -> tuple[Target | None, list[Finding]]:
+    """:param explained: hosts of which it has been said why they have no endpoints."""
     from ..controlplane.snapshot import Snapshot
 
     findings: list[Finding] = []
@@ -265,7 +141,8 @@ def _target(mesh: Mesh, service: MeshService, number: int) -> tuple[Target | Non
         assignment = decoded(EDS, cluster.eds_service_name) if cluster else None
         count = len(assignment.endpoints) if assignment else 0
         clusters.append((cluster_name, count))
-        if cluster is not None and not count:
+        parsed = parse_cluster_name(cluster_name)
+        if cluster is not None and not count and (parsed is None or parsed[1] not in explained):
             findings.append(
                 Finding("warning", name, f"cluster {cluster_name} has no usable endpoints: calls to it fail")
             )

@@ -9,13 +9,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..controlplane.findings import Finding, Level
 from ..controlplane.registry import Mesh
 from ..dubbo.config import DubboConfig, Reference
 from ..dubbo.mapping import CLUSTER_DOMAIN, NAMESPACE, WAYS, Place, place
 from ..dubbo.sections import load
 from ..errors import ConfigError
 from ..xds.names import parse_target
-from .findings import Finding, Level
 
 # A key at the left margin: nothing of Kubernetes' or Istio's begins so.
 _DUBBO = re.compile(r"^['\"]?dubbo['\"]?[:.]", re.MULTILINE)

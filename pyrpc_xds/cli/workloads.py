@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from ..controlplane.documents import Documents, read_yaml
+from ..controlplane.findings import Finding
 from ..controlplane.meta import Meta
 from ..controlplane.resources import Endpoints, EndpointSlice, Pod, Service
-from .findings import Finding
 
 # Kinds with a template of pods at spec.template, and CronJob's at spec.jobTemplate.spec.template.
 _TEMPLATES = (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,16 @@ _ISTIO_KINDS = {
 }
 _ISTIO_GROUPS = ("networking.istio.io", "security.istio.io", "telemetry.istio.io", "extensions.istio.io")
 
+# Of Istio's objects any is accepted for any kind, as an API server stores all of them alike.
+_ISTIO_VERSIONS = ("v1", "v1beta1", "v1alpha3")
+_VERSIONS = {
+    "": ("v1",),
+    "discovery.k8s.io": ("v1", "v1beta1"),
+    "networking.istio.io": _ISTIO_VERSIONS,
+}
+# Other projects' kinds that are called like one of Istio's.
+_NAMESAKES = ("appmesh.k8s.aws", "gateway.solo.io")
+
 # libyaml's loader recurses in C, and ends the process somewhere beyond 20,000.
 MAX_DEPTH = 1000
 
@@ -60,6 +70,7 @@ class Documents:
     notes: tuple[str, ...] = ()
     failed: frozenset[tuple[str, str, str]] = frozenset()
     broken: frozenset[str] = frozenset()
+    kept: frozenset[tuple[str, str, str]] = frozenset()
 
     @property
     def keys(self) -> frozenset[tuple[str, str, str]]:
@@ -122,16 +133,22 @@ class _Collector:
                 self._add(item, where, source)
             return
         api_version, kind = fields.text("apiVersion", None), fields.text("kind", None)
-        group = api_version.rpartition("/")[0]
+        group, _, version = api_version.rpartition("/")
         metadata = fields.child("metadata")
         name = metadata.text("name", None)
         namespace = "" if kind in _CLUSTER_SCOPED else metadata.text("namespace") or "default"
         where = f"{where} ({kind} {namespace + '/' if namespace else ''}{name})"
+        key = (kind, namespace, name)
+        try:
+            self._check_version(group, version, kind, where)
+        except ConfigError as error:
+            self.errors.append(error)
+            self.failed.add(key)
+            return
         reader = self._readers.get((group, kind))
         if reader is None:
             self._unserved(group, kind, where)
             return
-        key = (kind, namespace, name)
         try:
             fields = Fields(document, where, domain=self._domain, notes=self.notes)
             metadata = fields.child("metadata")
@@ -139,7 +156,7 @@ class _Collector:
                 raise ConfigError(
                     f"the same object is in {self._places[key]}",
                     where=where,
-                    hint="Remove one, or rename it.",
+                    hint="That one counts; remove one, or rename it.",
                 )
             self._places[key] = where
             meta = Meta(
@@ -155,6 +172,21 @@ class _Collector:
         except ConfigError as error:
             self.errors.append(error)
             self.failed.add(key)
+
+    def _check_version(self, group: str, version: str, kind: str, where: str) -> None:
+        """:raises ConfigError: a kind that is read here has an apiVersion that nobody has for it."""
+        right = next((known for known, name in self._readers if name == kind), None)
+        if right is None and kind in _ISTIO_KINDS and group == "networking.istio.io":
+            right = group
+        if right is None or (group != right and _is_foreign(group, right)):
+            return
+        if group != right or version not in _VERSIONS[right]:
+            written = f"{group}/{version}" if group else version
+            raise ConfigError(
+                f"no {kind} has the apiVersion {written!r}",
+                where=where,
+                hint=f"Did you mean {right + '/' if right else ''}v1?",
+            )
 
     def _unserved(self, group: str, kind: str, where: str) -> None:
         if group == "security.istio.io":
@@ -180,6 +212,13 @@ class _Collector:
             frozenset(self.failed),
             frozenset(self.broken),
         )
+
+
+def _is_foreign(group: str, right: str) -> bool:
+    """Whether another project may well have a kind of the same name in ``group``, such as Knative its Service."""
+    if right == "networking.istio.io":
+        return group in _NAMESAKES
+    return "." in group and not group.endswith(("k8s.io", "istio.io"))
 
 
 def read_yaml(text: str, *, strict: bool = False) -> Iterator[tuple[int, Any]]:
@@ -299,7 +338,8 @@ def keep_last_good(new: Documents, old: Documents) -> Documents:
     ]
     if not kept:
         return new
-    return Documents((*new.resources, *kept), new.errors, new.notes, new.failed, new.broken)
+    keys = frozenset(resource.meta.key for resource in kept)
+    return replace(new, resources=(*new.resources, *kept), kept=keys)
 
 
 def _source(resource: Resource) -> str:

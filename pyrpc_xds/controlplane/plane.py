@@ -15,6 +15,7 @@ from types import TracebackType
 from ..errors import ConfigError, UsageError
 from .documents import Documents, config_files, keep_last_good, read_files, read_text
 from .fields import MAX_PORT
+from .findings import rule_findings
 from .names import CLUSTER_DOMAIN, host_port
 from .registry import Mesh
 from .reload import FolderWatch
@@ -87,8 +88,12 @@ class ControlPlane:
         elif config is not None:
             self._documents = Documents(tuple(config))  # type: ignore[arg-type]
         self._report(self._documents)
+        # What was logged of the documents being served.
+        self._findings: frozenset[str] = frozenset()
+        snapshot = self._snapshot(self._documents)
+        self._tell(self._documents, snapshot.mesh)
         self._server = AdsServer(
-            self._snapshot(self._documents),
+            snapshot,
             identifier=f"pyrpc-xds control-plane {self._epoch}",
             max_streams=max_streams,
         )
@@ -181,8 +186,10 @@ class ControlPlane:
             if documents.resources == before.resources:
                 return False
             self._changes += 1
-            self._server.publish(self._snapshot(documents))
+            snapshot = self._snapshot(documents)
+            self._server.publish(snapshot)
             logger.info("pushed version %s: %d objects", self._version(), len(documents.resources))
+            self._tell(documents, snapshot.mesh)
         return True
 
     def _version(self) -> str:
@@ -191,10 +198,28 @@ class ControlPlane:
     def _snapshot(self, documents: Documents) -> Snapshot:
         return Snapshot(Mesh(documents.resources, domain=self._domain), self._version())
 
+    def _tell(self, documents: Documents, mesh: Mesh) -> None:
+        """Log what is served and leads nowhere, or has no effect: once, until it is put right."""
+        found = [
+            f"{each.where}: {each.what}" for each in rule_findings(documents, mesh) if each.level != "note"
+        ]
+        for text in found:
+            if text not in self._findings:
+                logger.warning("%s", text)
+        self._findings = frozenset(found)
+
     @staticmethod
     def _report(documents: Documents) -> None:
         for error in documents.errors:
-            logger.error("%s (the last good version stays)", str(error))
+            logger.error("%s", error)
+        if documents.kept:
+            logger.warning("served as before, in the last good version: %s", _named(documents.kept))
+        if lost := documents.failed - documents.keys:
+            logger.warning("not served, because there is no good version: %s", _named(lost))
+
+
+def _named(keys: Iterable[tuple[str, str, str]]) -> str:
+    return ", ".join(f"{kind} {namespace}/{name}" for kind, namespace, name in sorted(keys))
 
 
 def _listen_address(address: str) -> tuple[str, str]:

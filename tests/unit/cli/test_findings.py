@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pyrpc_xds.cli.findings import Finding, check_folder
+from pyrpc_xds.cli.findings import check_folder
+from pyrpc_xds.controlplane.findings import Finding
 
 SERVICE = """
 apiVersion: v1
@@ -181,3 +182,49 @@ def test_pods_that_are_there_are_not_counted_twice(tmp_path: Path) -> None:
     (tmp_path / "mesh.yaml").write_text("\n---\n".join([service, DEPLOYMENT, POD]))
     [target] = check_folder(tmp_path).targets
     assert [count for _, count in target.clusters] == [1]
+
+
+SUBSETS = (
+    "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: d, namespace: default}\n"
+    "spec: {host: greeter, subsets: [{name: v1, labels: {version: v1}}]}"
+)
+TO_V1 = rule("route: [{destination: {host: greeter, subset: v1}}]")
+
+
+@pytest.mark.parametrize(
+    "documents",
+    [
+        (POD, SERVICE.format(app="greeter", port=80), SUBSETS.replace("labels: {", "labels: [{"), TO_V1),
+        (POD, SERVICE.format(app="greeter", port=80), SUBSETS.replace("host:", "hots:"), TO_V1),
+        (
+            POD,
+            SERVICE.format(app="greeter", port="x y", name=1).replace("port: 80", "port: x"),
+            SUBSETS,
+            TO_V1,
+        ),
+        (POD.replace("podIP: 10", "podIP: x"), SERVICE.format(app="greeter", port=80), SUBSETS, TO_V1),
+        (POD, SERVICE.format(app="greeter", port=80).replace("v1", "v2"), SUBSETS, TO_V1),
+    ],
+    ids=["not YAML", "DestinationRule", "Service", "Pod", "apiVersion"],
+)
+def test_what_follows_from_a_bad_document_is_no_finding_of_its_own(
+    tmp_path: Path, documents: tuple[str, ...]
+) -> None:
+    (tmp_path / "mesh.yaml").write_text("\n---\n".join(document.strip() for document in documents))
+    (found,) = (each for each in check_folder(tmp_path).findings if each.level != "note")
+    assert found.level == "error"
+
+
+@pytest.mark.parametrize("resolution", ["DNS", "NONE"])
+def test_a_host_that_nobody_looks_up_is_found_with_what_to_write_instead(
+    tmp_path: Path, resolution: str
+) -> None:
+    entry = (
+        "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: e}\nspec: {hosts: [a.example], "
+        f"ports: [{{number: 80, name: http, protocol: HTTP}}], resolution: {resolution}}}"
+    )
+    (tmp_path / "mesh.yaml").write_text(entry)
+    (found,) = check_folder(tmp_path).findings
+    assert (found.level, found.where) == ("warning", "mesh.yaml, line 1 (ServiceEntry default/e)")
+    assert found.what.startswith(f"spec.resolution is {resolution}, and")
+    assert "calls to a.example find no endpoints; write STATIC with spec.endpoints" in found.what

@@ -190,8 +190,55 @@ def test_the_same_object_twice_is_an_error_that_names_both_places() -> None:
     assert len(found.resources) == 1
     assert str(found.errors[0]) == (
         "a.yaml, line 6 (Service default/good): the same object is in "
-        "a.yaml, line 1 (Service default/good). Remove one, or rename it."
+        "a.yaml, line 1 (Service default/good). That one counts; remove one, or rename it."
     )
+
+
+@pytest.mark.parametrize(
+    ("api_version", "kind", "meant"),
+    [
+        ("networking.itsio.io/v1", "VirtualService", "networking.istio.io/v1"),
+        ("v1", "VirtualService", "networking.istio.io/v1"),
+        ("networking.istio.io", "DestinationRule", "networking.istio.io/v1"),
+        ("networking.istio.io/v1beta9", "VirtualService", "networking.istio.io/v1"),
+        ("networking.istio.io/v2", "Gateway", "networking.istio.io/v1"),
+        ("apps/v1", "Service", "v1"),
+        ("v2", "Service", "v1"),
+        ("v1", "EndpointSlice", "discovery.k8s.io/v1"),
+    ],
+)
+def test_an_api_version_that_the_kind_does_not_have_is_an_error_that_names_the_right_one(
+    api_version: str, kind: str, meant: str
+) -> None:
+    found = read_text(
+        f"{GOOD}---\napiVersion: {api_version}\nkind: {kind}\nmetadata: {{name: x}}\n", "a.yaml"
+    )
+    assert [resource.meta.name for resource in found.resources] == ["good"]
+    assert [str(error) for error in found.errors] == [
+        f"a.yaml, line 6 ({kind} default/x): no {kind} has the apiVersion '{api_version}'. Did you mean {meant}?"
+    ]
+    assert found.failed == {(kind, "default", "x")}
+
+
+@pytest.mark.parametrize(
+    ("api_version", "kind"),
+    [
+        ("serving.knative.dev/v1", "Service"),
+        ("appmesh.k8s.aws/v1beta2", "VirtualService"),
+        ("apps/v1", "Deployment"),
+        ("example.com/v7", "Whatever"),
+        ("gateway.networking.k8s.io/v1", "Gateway"),
+    ],
+)
+def test_kinds_of_other_projects_are_no_errors(api_version: str, kind: str) -> None:
+    found = read_text(f"apiVersion: {api_version}\nkind: {kind}\nmetadata: {{name: x}}\n")
+    assert not found.errors and not found.resources
+
+
+@pytest.mark.parametrize("version", ["v1", "v1beta1", "v1alpha3"])
+def test_every_version_of_istios_objects_is_read(version: str) -> None:
+    text = virtual_service(f"{{{ROUTE}}}").replace("istio.io/v1\n", f"istio.io/{version}\n")
+    assert [resource.meta.kind for resource in read_text(text).resources] == ["VirtualService"]
 
 
 def test_comments_empty_documents_and_lists_of_objects_are_read() -> None:

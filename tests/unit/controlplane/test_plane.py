@@ -193,6 +193,51 @@ def test_a_file_that_becomes_bad_keeps_its_last_good_version_and_is_named(folder
         assert served_port(plane) == 8081
 
 
+def test_the_log_says_what_is_served_in_place_of_bad_documents(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder / "other.yaml").write_text(BAD.replace("{name: s}", "{name: never}"))
+    with ControlPlane(folder, watch=False) as plane:
+        assert (
+            caplog.messages[1] == "not served, because there is no good version: ServiceEntry default/never"
+        )
+        caplog.clear()
+        (folder / "mesh.yaml").write_text(BAD)
+        assert not plane.reload()
+        assert "served as before, in the last good version: ServiceEntry default/s" in caplog.messages
+
+
+def test_the_log_of_an_object_given_twice_says_which_one_counts(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with ControlPlane(folder, watch=False) as plane:
+        (folder / "a.yaml").write_text(mesh(8081))
+        plane.reload()
+        assert served_port(plane) == 8081
+        (said,) = [each.getMessage() for each in caplog.records if each.levelname != "INFO"]
+        assert said == (
+            "mesh.yaml, line 2 (ServiceEntry default/s): the same object is in a.yaml, line 2 "
+            "(ServiceEntry default/s). That one counts; remove one, or rename it."
+        )
+
+
+def test_a_pushed_rule_that_leads_nowhere_is_a_warning_once(caplog: pytest.LogCaptureFixture) -> None:
+    rules = """---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: v}
+spec: {hosts: [s.example.com], http: [{route: [{destination: {host: s.example.com, subset: v2}}]}]}
+"""
+    with ControlPlane() as plane:
+        plane.apply(mesh() + rules)
+        plane.apply(mesh(8081) + rules)
+        (said,) = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    assert said == (
+        "line 11 (VirtualService default/v): spec.http[0]: destination s.example.com has no subset 'v2' "
+        "(it has no DestinationRule with subsets): calls routed there fail"
+    )
+
+
 def test_a_folder_with_a_bad_document_starts_with_the_good_ones(folder: Path) -> None:
     (folder / "bad.yaml").write_text("a: [")
     with ControlPlane(folder) as plane:
