@@ -19,6 +19,7 @@ PATH_VARIABLE = "DUBBO_GO_CONFIG_PATH"
 DEFAULT_PATHS = ("conf/dubbogo.yaml", "../conf/dubbogo.yaml")
 MAX_BYTES = 4 * 1024 * 1024
 MAX_VALUES = 1_000_000
+MAX_TEXT = 64 * 1024
 _PLACEHOLDER = re.compile(r"\$\{([^{}]*)\}")
 _PREFIX = "dubbo."
 _NO_PROFILE = ("", "default")
@@ -246,4 +247,9 @@ def _fill(
             found = default.strip()
         return str(_fill(found, tree, environ, where, path, depth - 1))
 
-    return _PLACEHOLDER.sub(one, value)
+    text = _PLACEHOLDER.sub(one, value)
+    if len(text) > MAX_TEXT:  # what is filled in first is checked first, so placeholders cannot multiply
+        raise ConfigError(
+            f"is longer than {MAX_TEXT} characters with its placeholders filled in", where=f"{where}: {path}"
+        )
+    return text

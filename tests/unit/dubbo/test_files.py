@@ -141,6 +141,11 @@ def test_placeholder_that_nothing_fills_is_an_error_with_its_key(tmp_path: Path)
     )
 
 
+def test_placeholders_that_multiply_are_an_error(tmp_path: Path) -> None:
+    lines = [f"  a{i}: '{f'${{dubbo.a{i + 1}}}' * 20}'" for i in range(6)]
+    assert "longer than" in error_of(tmp_path, "\n".join(["dubbo:", *lines, "  a6: xxxxxxxxxx"]))
+
+
 def test_placeholders_that_name_each_other_are_an_error(tmp_path: Path) -> None:
     assert "dubbo.a: its placeholders name each other" in error_of(
         tmp_path, "dubbo: {a: '${dubbo.b}', b: '${dubbo.a}'}"
