@@ -19,6 +19,7 @@ How far they go:
 from __future__ import annotations
 
 import re
+import reprlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -75,6 +76,8 @@ def checked(values: Mapping[str, str]) -> dict[str, str]:
 
     :raises UsageError: a name or value cannot travel as a header (which also stops header injection).
     """
+    if not isinstance(values, Mapping):
+        raise UsageError(f"attachments {reprlib.repr(values)}: it is a mapping, such as {{'user': 'admin'}}")
     result = {}
     for name, value in values.items():
         if not isinstance(name, str) or not isinstance(value, str):

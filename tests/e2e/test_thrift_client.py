@@ -443,8 +443,11 @@ def test_value_of_the_wrong_type_leaves_the_connection_usable() -> None:
         with client_of(mesh) as client:
             client.ping("x")
             connection = mesh.endpoints[0].connection._idle[0]
-            with pytest.raises(TDecodeException):
+            with pytest.raises(
+                UsageError, match=r"Everything/add of .*argument 'left' needs I32, not 'one' [(]str[)]"
+            ) as e:
                 client.add("one", 2)
+            assert isinstance(e.value, TDecodeException) and e.value.field == "left"
             assert client.ping("x") == "x"
             assert mesh.endpoints[0].connection._idle[0] is connection
 

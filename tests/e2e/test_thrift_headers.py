@@ -193,11 +193,39 @@ def test_backward_metainfo_that_does_not_fit_is_an_error_of_that_call(kitex_like
     assert kitex_like.ping("x") == "x"
 
 
-def test_attachments_that_do_not_fit_are_the_callers_error(kitex_like: OurClient, handler: Curious) -> None:
-    with pytest.raises(UsageError, match="65532"):
-        kitex_like.with_options(attachments={"a": "x" * 65_000, "b": "x" * 600}).ping("x")
-    assert kitex_like.ping("x") == "x"
+@pytest.mark.parametrize(("number", "size"), [(1, 70_000), (2, 40_000), (1, 65_532)])
+def test_attachments_that_do_not_fit_are_the_callers_error(
+    client: OurClient, handler: Curious, number: int, size: int
+) -> None:
+    client.ping("x")
+    attached = {f"a{each}": "x" * size for each in range(number)}
+    with (
+        pyrpc_xds.attachments({"small": "y", **attached}),
+        pytest.raises(UsageError, match=rf"room for 65532.*largest value is 'a0', of {size}"),
+    ):
+        client.ping("x")
     assert len(handler.seen) == 1
+
+
+def test_as_much_as_fits_arrives(client: OurClient, handler: Curious) -> None:
+    with pyrpc_xds.attachments({"a": "x" * 65_000}):
+        client.ping("x")
+    assert len(handler.incoming["a"]) == 65_000
+
+
+@pytest.mark.parametrize(
+    ("call", "args", "words"),
+    [
+        ("ping", (3,), "/ping of .* argument 'text' needs STRING, not 3 [(]int[)]"),
+        ("echo", (idl.Item(small="x"),), r"/echo of .* field of Item, 'small' needs I16, not 'x' [(]str[)]"),
+    ],
+)
+def test_argument_that_is_not_of_the_idls_type_is_the_callers_error(
+    client: OurClient, handler: Curious, call: str, args: tuple[Any, ...], words: str
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        getattr(client, call)(*args)
+    assert client.ping("") == "" and len(handler.seen) == 1
 
 
 def test_business_status(client: OurClient) -> None:

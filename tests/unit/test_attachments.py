@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+from typing import Any
 
 import pytest
 from opentelemetry import baggage, context
@@ -82,6 +83,12 @@ def test_what_cannot_travel_as_a_header_is_refused_where_it_is_set(
     name: object, value: object, reason: str
 ) -> None:
     with pytest.raises(UsageError, match=reason), attachments({name: value}):  # type: ignore[dict-item]
+        pass
+
+
+@pytest.mark.parametrize("wrong", [3, [("user", "admin")], None, "user=admin"])
+def test_what_is_no_mapping_is_refused_with_an_example(wrong: Any) -> None:
+    with pytest.raises(UsageError, match=r"it is a mapping, such as \{'user': 'admin'\}"), attachments(wrong):
         pass
 
 

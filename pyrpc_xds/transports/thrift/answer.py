@@ -124,7 +124,7 @@ class Attempt:
             text = f"an argument is not of the IDL's type: {error!r}"
         else:
             of = "argument" if found.struct_name == type(args).__name__ else f"field of {found.struct_name},"
-            given = f"{reprlib.repr(found.value)}, a {type(found.value).__name__}"
+            given = f"{reprlib.repr(found.value)} ({type(found.value).__name__})"
             text = f"{of} {found.field!r} needs {found.type_repr}, not {given}"
         return ThriftArgumentError(f"{self._method.path} of {self._target}: {text}", found)
 

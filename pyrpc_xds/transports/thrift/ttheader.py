@@ -30,11 +30,8 @@ def fitting(error: Exception, values: Mapping[str, str]) -> HeaderTooLarge:
 
     :param values: that were to travel, by name.
     """
-    if isinstance(error, TooLarge):
-        return too_large(str(error), values)
-    return too_large(
-        f"a name or a value does not fit in the header; TTHeader has room for {MOST} bytes", values
-    )
+    why = f"what is to travel does not fit in the header; TTHeader has room for {MOST} bytes"
+    return too_large(why if isinstance(error, TooLarge) else f"{why}: {error!r}", values)
 
 
 def decode(frame: bytes, start: int, limits: Limits) -> tuple[Header, int]:
