@@ -372,10 +372,10 @@ def _from_pod(environ: Mapping[str, str], labels: Mapping[str, str]) -> Bootstra
     address = environ.get("ISTIOD_ADDR") or DEFAULT_ISTIOD
     host, _, port = address.rpartition(":")
     if not address.startswith("unix:") and not (
-        host and port.isascii() and port.isdigit() and 0 < int(port[:6]) <= 65535
+        host and "/" not in host and port.isascii() and port.isdigit() and 0 < int(port[:6]) <= 65535
     ):
         raise ConfigError(
-            f"{address!r} is not host:port (1 to 65535)",
+            f"{address!r} is not host:port (1 to 65535), without a scheme",
             where="ISTIOD_ADDR",
             hint="istiod's plaintext port is 15010",
         )

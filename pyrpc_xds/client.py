@@ -186,8 +186,8 @@ def _warn_where_uncompiled() -> None:
     plain = [module.__name__ for module in (_matcher, _picker, _scan) if str(module.__file__).endswith(".py")]
     if plain:
         _log.warning(
-            "%s run uncompiled, several times slower: install a C compiler, then 'pip install --force-reinstall "
-            "--no-binary pyrpc-xds pyrpc-xds'",
+            "%s run uncompiled, several times slower: install a C compiler and Python's headers, then install "
+            "pyrpc-xds again from where you had it, with pip install --force-reinstall --no-cache-dir",
             ", ".join(plain),
         )
 

@@ -119,7 +119,9 @@ class Core:
         """
         if self.driver.running:
             self.driver.abandon(self.close)
-            warnings.warn(f"unclosed {who}", ResourceWarning, stacklevel=2)
+            warnings.warn(
+                f"unclosed {who}: close() it, or use it in a with block", ResourceWarning, stacklevel=2
+            )
 
     def _settle(self) -> None:
         refusal = self.driver.refusal

@@ -37,6 +37,7 @@ class Follower:
         self._published: CompiledSnapshot | None = None
         self._closed = False
         self._started = False
+        router.awaited = self._awaited
 
     def start(self) -> None:
         """Begin, soon. Any thread."""
@@ -81,6 +82,12 @@ class Follower:
                     self.router.fail(
                         f"its configuration could not be compiled: {type(error).__name__}: {error}"
                     )
+
+    def _awaited(self) -> str | None:
+        """What the control plane has not sent, although it is connected to. Any thread."""
+        manager, driver = self._manager, self._driver
+        missing = manager.awaited() if manager is not None and driver.connected else ""
+        return f"connected to {driver.server.uri}, which has not sent {missing}" if missing else None
 
     def refuse(self, reason: str) -> None:
         """There will be no configuration as things are: calls that wait for the first one need not."""

@@ -85,7 +85,8 @@ class LiveCluster:
             )
             self._failure = (
                 f"has no usable endpoints (EDS {state.cluster.eds_service_name!r}); "
-                "check the pods' readiness and labels, and the DestinationRule's subset"
+                "check the pods' readiness and labels, the DestinationRule's subset, and that a ServiceEntry's "
+                "resolution is STATIC (DNS and NONE are looked up by nobody)"
             )
             if len(self.addresses) > MANY:
                 breathe()

@@ -71,7 +71,10 @@ def endpoints_of(state: ClusterState) -> tuple[list[str], str]:
     addresses = [endpoint.address for endpoint in state.assignment.endpoints]
     if addresses:
         return addresses, ""
-    return [], "no usable endpoints: check readiness, labels and the DestinationRule's subset"
+    return [], (
+        "no usable endpoints: check readiness, labels, the DestinationRule's subset, and that a ServiceEntry's "
+        "resolution is STATIC (DNS and NONE are looked up by nobody; a target without xds:/// is called directly)"
+    )
 
 
 def notes_of(snapshot: CompiledSnapshot) -> list[str]:

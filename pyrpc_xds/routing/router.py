@@ -18,6 +18,7 @@ class Router:
     does not know has no snapshot but a failure, until a snapshot comes after all.
 
     :ivar failure: why there is no snapshot and none is on its way; empty otherwise.
+    :ivar awaited: what a connected control plane has not sent, for an error text; ``None``: that is not known.
     :ivar closed: for good; a snapshot that is published after it is not seen.
     :param authority: ``host:port``.
     :param ready_timeout: seconds that :meth:`wait` takes where the caller gives no timeout.
@@ -33,6 +34,7 @@ class Router:
         "_ready_timeout",
         "_waiters",
         "authority",
+        "awaited",
         "closed",
         "failure",
         "snapshot",
@@ -43,6 +45,7 @@ class Router:
         self.snapshot: CompiledSnapshot | None = None
         self._ready_timeout = ready_timeout
         self._note = note
+        self.awaited: Callable[[], str | None] = _unknown
         self._on_close: Callable[[], None] | None = None
         self._parents: CompiledSnapshot | None = None
         self._lock = threading.Lock()
@@ -122,7 +125,7 @@ class Router:
             said = note if note and self.failure in note else f"{self.failure}{'; ' + note if note else ''}"
             raise Unavailable(f"{self.authority}: {said}")
         waited = self._ready_timeout if timeout is None else timeout
-        reason = note or "the control plane has not answered yet"
+        reason = note or self.awaited() or "the control plane has not answered yet"
         text = f"{self.authority}: no configuration within {waited:.3g} s; {reason}"
         raise Unavailable(text) if timeout is None else DeadlineExceeded(text)
 
@@ -161,3 +164,7 @@ class Router:
 
     def __repr__(self) -> str:
         return f"<Router {self.authority} {'ready' if self.snapshot else self.failure or 'waiting'}>"
+
+
+def _unknown() -> None:
+    return None

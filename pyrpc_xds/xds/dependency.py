@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from itertools import chain
 from typing import Any, Protocol, TypedDict, Unpack
 
 from ..errors import ResourceNotFound, StreamError, XdsError
@@ -15,10 +16,17 @@ from ..model.endpoint import ClusterLoadAssignment
 from ..model.listener import Listener
 from ..model.route import RouteConfiguration
 from ..model.snapshot import ClusterConfig, ClusterFailure, ClusterState, MeshSnapshot
+from .names import SubsetKey
 from .transport_socket import plaintext
 from .types import CDS, EDS, LDS, RDS, ResourceType
 
 _log = logging.getLogger("pyrpc_xds.xds")
+
+CHECK_TARGET = (
+    "check the Service's name, namespace and port, and that the target has the form "
+    "xds:///HOST.NAMESPACE.svc.cluster.local:PORT"
+)
+"""What to do where a target has no listener."""
 
 
 class Subscriptions(Protocol):
@@ -67,6 +75,11 @@ class Watch:
     def on_ambient_error(self, name: str, error: XdsError) -> None:
         """The last good version stays; ``dump`` and error texts read it from the driver."""
 
+    @property
+    def awaited(self) -> bool:
+        """Whether nothing is known of it."""
+        return self.value is None and self.error is None
+
     def close(self) -> None:
         self._source.unsubscribe(self.kind, self.name, self)
 
@@ -84,14 +97,17 @@ class _ClusterWatch:
         self._joined: tuple[Cluster, ClusterLoadAssignment] | None = None  # what _state was made of
         self._cds = Watch(source, CDS, name, changed)
 
+    def watches(self) -> tuple[Watch, ...]:
+        return (self._cds,) if self._eds is None else (self._cds, self._eds)
+
     def state(self) -> ClusterState | None:
         """``None`` while something is on its way."""
         cluster: Cluster | None = self._cds.value
         self._follow(cluster.eds_service_name if cluster else None)
         error = self._cds.error or (self._eds.error if self._eds else None)
         if error is not None:
-            if not isinstance(self._state, ClusterFailure) or self._state.reason != str(error):
-                self._state = ClusterFailure(str(error))
+            if not isinstance(self._state, ClusterFailure) or self._state.reason != _explained(error):
+                self._state = ClusterFailure(_explained(error))
             self._joined = None
             return self._state
         assignment: ClusterLoadAssignment | None = self._eds.value if self._eds else None
@@ -149,6 +165,19 @@ class TargetManager:
 
     def _touch(self) -> None:
         self._dirty = True
+
+    def awaited(self) -> str:
+        """The first resource that nothing is known of, by kind and name; empty: there is none. Any thread."""
+        own = (*self._found_by(), *((self._rds,) if self._rds else ()))
+        for watch in chain(own, *(each.watches() for each in tuple(self._clusters.values()))):
+            if watch.awaited:
+                hint = f": {CHECK_TARGET}" if watch.kind is LDS else ""
+                return f"{watch.kind.type_url.rpartition('.')[2]} {watch.name} yet{hint}"
+        return ""
+
+    def _found_by(self) -> tuple[Watch, ...]:
+        """What leads to the routes. Any thread."""
+        raise NotImplementedError
 
     def settle(self) -> None:
         """Called when the session has nothing more to say for now: publish what has become complete."""
@@ -248,6 +277,9 @@ class DependencyManager(TargetManager):
         super().__init__(source, **callbacks)
         self._lds = Watch(source, LDS, authority, self._touch)
 
+    def _found_by(self) -> tuple[Watch, ...]:
+        return (self._lds,)
+
     def _find(self) -> tuple[Listener, RouteConfiguration] | None:
         listener: Listener | None = self._lds.value
         if listener is None:
@@ -271,8 +303,8 @@ class DependencyManager(TargetManager):
 def _explained(error: XdsError) -> str:
     hint = ""
     if isinstance(error, ResourceNotFound) and error.kind == "LDS":
-        hint = (
-            "; the control plane knows no such host and port: check the Service's name, namespace and port, "
-            "and that the target has the form xds:///HOST.NAMESPACE.svc.cluster.local:PORT"
-        )
+        hint = f"; the control plane knows no such host and port: {CHECK_TARGET}"
+    elif isinstance(error, ResourceNotFound) and error.kind == "CDS" and (key := SubsetKey.parse(error.name)):
+        subset = f" or no DestinationRule for it has the subset {key.subset!r}" if key.subset else ""
+        hint = f"; a route leads there, and {key.host} has no port {key.port}, is no Service{subset}: correct the route"
     return f"{error}{hint}"

@@ -190,6 +190,12 @@ class AdsDriver:
         return self._refusal
 
     @property
+    def connected(self) -> bool:
+        """Whether the control plane has taken a request on the stream that is open."""
+        stream = self._stream
+        return stream is not None and stream.taken > 0
+
+    @property
     def running(self) -> bool:
         """Whether the driver's thread has been started and the driver not closed."""
         return self._thread is not None and not self._closed
@@ -260,7 +266,7 @@ class AdsDriver:
             "source": self.bootstrap.source,
             "server": self.server.uri,
             "node": {"id": node.id, "cluster": node.cluster, "metadata": dict(node.metadata)},
-            "connected": self._stream is not None and self._stream.taken > 0,
+            "connected": self.connected,
             "last_error": self.last_error,
             "resources": self._session.cache.dump(self._clock()),
         }

@@ -132,6 +132,9 @@ class SidecarManager(TargetManager):
         self._made: tuple[tuple[Any, ...], tuple[Listener, RouteConfiguration]] | None = None
         self._good: VirtualHost | None = None  # the last virtual host that was not refused
 
+    def _found_by(self) -> tuple[Watch, ...]:
+        return (*((self._nds,) if self._nds else ()), *tuple(self._listeners.values()))
+
     # -- addresses and listeners ------------------------------------------------------------------------------
 
     def _addresses(self) -> tuple[str, ...] | None:

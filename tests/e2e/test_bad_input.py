@@ -14,7 +14,7 @@ import pytest
 
 import pyrpc_xds
 from pyrpc_xds.controlplane import ControlPlane, read_text
-from pyrpc_xds.errors import ConfigError, Unavailable, UsageError
+from pyrpc_xds.errors import ConfigError, DeadlineExceeded, Unavailable, UsageError
 from tests.e2e.mesh import (
     HOST,
     PATH,
@@ -137,6 +137,39 @@ def test_an_unknown_host_or_port_fails_at_once_and_says_what_to_look_at(world: M
         ):
             call(30.0)
         assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize(
+    "target", ["xds:///nobody.default.svc.cluster.local:9090", f"xds:///{HOST}:1234"], ids=["host", "port"]
+)
+def test_a_deadline_before_an_unknown_target_is_known_to_be_says_what_was_not_sent(
+    world: Mesh, target: str
+) -> None:
+    world.serve("v1")
+    world.apply()
+    assert world.caller()() == "v1.0.0"
+    with pytest.raises(DeadlineExceeded) as failure:
+        world.caller(target)(0.5)
+    assert (
+        f"connected to {world.plane.address}, which has not sent Listener {target.removeprefix('xds:///')} yet: "
+        "check the Service's name, namespace and port"
+    ) in str(failure.value)
+
+
+def test_a_route_to_a_subset_that_no_rule_defines_fails_alone_and_says_so(world: Mesh) -> None:
+    world.serve("v1")
+    world.apply(f"""
+- match: [{{headers: {{lane: {{exact: none}}}}}}]
+  route: [{{destination: {{host: {HOST}, subset: v77}}}}]
+- route: [{{destination: {{host: {HOST}, subset: v1}}}}]
+""")
+    call = world.caller()
+    assert call(30.0) == "v1.0.0"
+    with (
+        pyrpc_xds.attachments({"lane": "none"}),
+        pytest.raises(Unavailable, match=f"{HOST} has no port 9090, .*or no DestinationRule .*subset 'v77'"),
+    ):
+        call()
 
 
 def test_a_subset_without_endpoints_fails_alone_and_says_what_to_look_at(world: Mesh) -> None:

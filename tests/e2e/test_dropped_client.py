@@ -45,7 +45,9 @@ def test_a_dropped_client_lives_as_long_as_what_was_made_of_it_and_is_then_close
         assert call(stub, protocol) == "v1.0.0"
         before = len(ads_threads())
         assert before
-        with pytest.warns(ResourceWarning, match="unclosed XdsClient sidecar~"):
+        with pytest.warns(
+            ResourceWarning, match=r"unclosed XdsClient sidecar~.*: close\(\) it, or use it in a with block"
+        ):
             del stub
             gc.collect()
         eventually(lambda: len(ads_threads()) < before)

@@ -90,6 +90,7 @@ def test_unix_socket_is_an_istiod_address() -> None:
         ({"POD_NAME": "a~b"}, "POD_NAME", "cannot be part of a node id"),
         ({"POD_NAMESPACE": "a\nb"}, "POD_NAMESPACE", "cannot be part of a node id"),
         ({"ISTIOD_ADDR": "istiod"}, "ISTIOD_ADDR", "'istiod' is not host:port"),
+        ({"ISTIOD_ADDR": "http://istiod:15010"}, "ISTIOD_ADDR", "(1 to 65535), without a scheme"),
         ({"ISTIOD_ADDR": ":15010"}, "ISTIOD_ADDR", "is not host:port"),
         ({"ISTIOD_ADDR": "istiod:x"}, "ISTIOD_ADDR", "is not host:port"),
         ({"POD_LABELS": "novalue"}, "POD_LABELS", "'novalue' is not key=value"),

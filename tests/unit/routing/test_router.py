@@ -62,6 +62,17 @@ def test_the_default_timeout_is_unavailable() -> None:
         router().wait(None)
 
 
+async def test_a_timeout_says_what_a_connected_control_plane_has_not_sent() -> None:
+    subject = router()
+    subject.awaited = lambda: "connected to istiod:15010, which has not sent Listener greeter:9090 yet"
+    with pytest.raises(
+        DeadlineExceeded, match=r"within 0.01 s; connected to istiod:15010, which has not sent"
+    ):
+        subject.wait(0.01)
+    with pytest.raises(DeadlineExceeded, match="connected to istiod:15010, which has not sent"):
+        await subject.wait_async(0.01)
+
+
 async def test_the_async_wait_is_bounded_in_the_same_way() -> None:
     with pytest.raises(DeadlineExceeded):
         await router().wait_async(0.01)

@@ -143,6 +143,18 @@ def test_every_order_of_arrival_gives_the_same_single_snapshot(order: tuple[int,
     assert world.driver.watched == {(kind.short_name, name) for kind, name, _ in WORDS}
 
 
+def test_what_is_awaited_is_named_by_kind_and_name_in_the_order_of_finding_it() -> None:
+    world = World()
+    named = []
+    for word in WORDS:
+        named.append(world.manager.awaited())
+        world.say(*word)
+    assert named[0].startswith("Listener greeter:9090 yet: check the Service's name, namespace and port")
+    assert named[1:3] == ["RouteConfiguration routes yet", "Cluster v1 yet"]
+    assert named[-1] == "ClusterLoadAssignment eds-of-v2 yet"
+    assert world.manager.awaited() == ""
+
+
 def test_an_endpoint_update_changes_its_cluster_and_leaves_all_else_identical() -> None:
     world = complete()
     world.say(EDS, "v1", endpoints("v1", "127.0.0.1:9"))
