@@ -47,6 +47,10 @@ def goals(figures: dict[str, Any]) -> list[tuple[str, float, float, str]]:
     for kind, by_callers in figures.items():
         for callers, rivals in by_callers.items():
             ours = rivals[MULTIPLEXED]
+            if (kind, callers) == ("threads", callers_named(1)):
+                text = f"{kind}, {callers}: p50 of a pooled call to bare framed thriftpy2's: at most 1.5"
+                ratio = rivals[POOLED]["p50_us"] / rivals[BARE]["p50_us"]
+                found.append((text, 1.5, round(ratio, 3), "x"))
             if callers == callers_named(1):
                 text = f"{kind}, {callers}: p50 to a pooled connection: at most 1.15"
                 found.append((text, 1.15, ours["p50_ratio"], "x"))
