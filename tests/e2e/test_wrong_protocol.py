@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import grpc
 import pytest
 
 import pyrpc_xds
@@ -33,6 +34,16 @@ def triple_target(xds: pyrpc_xds.XdsClient) -> Iterator[str]:
     idl.protobuf()[1].add_GreeterServicer_to_server(triple_servicer("v1"), server)
     server.start()
     yield f"direct:///127.0.0.1:{server.port}"
+    server.stop(0).wait(5)
+
+
+@pytest.fixture
+def http_target(xds: pyrpc_xds.XdsClient) -> Iterator[str]:
+    server = xds.triple.server()
+    idl.protobuf()[1].add_GreeterServicer_to_server(triple_servicer("v1"), server)
+    port = server.add_http_port("127.0.0.1:0")
+    server.start()
+    yield f"direct:///127.0.0.1:{port}"
     server.stop(0).wait(5)
 
 
@@ -104,6 +115,32 @@ def test_a_thrift_client_of_a_triple_server_names_its_protocol(
     client = xds.thrift.client(idl.thrift().Greeter, triple_target, framing=framing, timeout=5.0)
     with client, pytest.raises(pyrpc_xds.PyrpcXdsError, match=r"the peer speaks HTTP/2 \(gRPC, Triple\)"):
         client.SayHello(request())
+
+
+@pytest.mark.parametrize("protocol", ["binary", "compact"])
+@pytest.mark.parametrize("framing", FRAMINGS)
+def test_a_thrift_client_of_an_http_port_is_answered_and_names_its_protocol(
+    xds: pyrpc_xds.XdsClient, http_target: str, framing: str, protocol: str
+) -> None:
+    # Less than the 10 s that the port waits for a whole head.
+    client = xds.thrift.client(
+        idl.thrift().Greeter, http_target, framing=framing, protocol=protocol, timeout=5.0
+    )
+    with client, pytest.raises(pyrpc_xds.PyrpcXdsError, match=r"the peer speaks HTTP/1.1, not Thrift"):
+        client.SayHello(request())
+
+
+@pytest.mark.parametrize("codec", ["grpcio", "nghttp2"])
+def test_a_grpc_client_of_an_http_port_is_told_so(
+    xds: pyrpc_xds.XdsClient, http_target: str, codec: str
+) -> None:
+    messages, services = idl.protobuf()
+    with (
+        xds.triple.channel(http_target, codec=codec) as channel,
+        pytest.raises(grpc.RpcError, match=r"this port serves Triple over HTTP .*, not gRPC") as caught,
+    ):
+        services.GreeterStub(channel).SayHello(messages.HelloRequest(name="Joe"), timeout=5)
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 def test_a_triple_client_of_a_thrift_server_says_so_on_both_sides(

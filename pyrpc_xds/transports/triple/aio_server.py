@@ -20,7 +20,7 @@ from .health import Health
 from .http import HttpOptions
 from .http.ports import AioPorts
 from .options import DEFAULT_GRACE
-from .server import SIGNALS, bound, check_servicer, server_options
+from .server import SIGNALS, bound, check_port, check_servicer, server_options
 from .services import Registrar, Services, variant
 
 
@@ -30,8 +30,7 @@ class AioTripleServer(grpc.aio.Server):
 
     :ivar labels: its version labels, for example ``{"dubbogoAppVersion": "v1"}``.
     :ivar port: the port that was bound last, ``None`` before.
-    :ivar health: sets what the health service says; ``None`` before the start, without the service, and where
-        the application has added its own.
+    :ivar health: as for :class:`.server.TripleServer`.
     """
 
     def __init__(
@@ -145,13 +144,15 @@ class AioTripleServer(grpc.aio.Server):
         """Begin to serve. Services are added before.
 
         :raises ConfigError: health or reflection is asked for and not installed.
+        :raises UsageError: it has no port.
         :raises ClosedError: the server was stopped; :class:`UsageError`: it was started before.
         """
         if self._started or self._stopping.is_set():
             raise started_before(self._address, self._stopping.is_set())
-        self._started = True
+        check_port(self.port, self._http)
         if self.health is None:
             self.health = builtin.add(self._services, asyncio=True, **self._builtin)
+        self._started = True
         await self._server.start()
         await self._http.start()
 

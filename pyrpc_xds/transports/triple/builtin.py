@@ -17,16 +17,18 @@ def add(services: Services, *, asyncio: bool, health: bool | None, reflection: b
 
     :param health: False: without; True: with; ``None``: with, if grpcio-health-checking is installed.
     :param reflection: likewise, with grpcio-reflection.
-    :returns: what sets the health; ``None``: the server has no health service, or brings its own.
+    :returns: what sets the health; ``None``: the server is to have no health service, or brings its own.
     :raises ConfigError: one that is asked for is not installed.
     """
-    added = None
+    added: Health | None = None
     if health is not False:
         try:
             added = health_service.add(services, asyncio=asyncio)
         except ImportError as error:
+            missing = missing_extra("triple", "grpc_health", "the health service")
             if health:
-                raise missing_extra("triple", "grpc_health", "the health service") from error
+                raise missing from error
+            added = health_service.NotInstalled(missing)
     if reflection is not False:
         try:
             _add_reflection(services, asyncio=asyncio)

@@ -18,6 +18,7 @@ from typing import Any
 
 import grpc
 
+from ...errors import ConfigError
 from .services import Services
 
 SERVICE = "grpc.health.v1.Health"
@@ -81,6 +82,21 @@ class Health:
 
     def _response(self, status: str) -> Any:
         return self._messages.HealthCheckResponse(status=status)
+
+
+class NotInstalled(Health):
+    """Where the messages are not installed and nobody has asked for the service: to set what it says is to ask.
+
+    :param missing: what :meth:`set` raises.
+    """
+
+    def __init__(self, missing: ConfigError) -> None:
+        super().__init__(None, ())
+        self._missing = missing
+
+    def set(self, service: str, serving: bool) -> None:
+        """:raises ConfigError: always."""
+        raise self._missing
 
 
 class SyncHealth(Health):

@@ -22,7 +22,7 @@ from .generic import handlers as generic
 from .handling import CallContext
 from .health import Health
 from .http import HttpOptions
-from .http.ports import SyncPorts
+from .http.ports import Ports, SyncPorts
 from .options import DEFAULT_GRACE, chosen
 from .services import Registrar, Services, variant
 
@@ -70,6 +70,18 @@ def bound(add: Any, address: str, *credentials: Any) -> int:
     raise PortNotBound(address, why_not_bound(host, number) if number >= 0 else None)
 
 
+def check_port(port: int | None, http: Ports) -> None:
+    """Refuse to start a server that listens nowhere: nothing could ever end it but a signal.
+
+    :param port: of gRPC.
+    :raises UsageError: there is none, of HTTP neither.
+    """
+    if port is None and not http.added:
+        raise UsageError(
+            "the server has no port: pass address='0.0.0.0:20000', or call add_insecure_port(), before it starts"
+        )
+
+
 def check_servicer(add_servicer: Callable[[Any, Any], None], servicer: Any) -> None:
     """Refuse a servicer that has not even inherited the methods of its service.
 
@@ -102,8 +114,8 @@ class TripleServer(grpc.Server):
 
     :ivar labels: its version labels, for example ``{"dubbogoAppVersion": "v1"}``.
     :ivar port: the port that was bound last, ``None`` before.
-    :ivar health: sets what the health service says; ``None`` before the start, without the service, and where
-        the application has added its own.
+    :ivar health: sets what the health service says; ``None`` before the start, where it is left out, and where
+        the application has added its own. Where it is not installed, setting is a :class:`ConfigError`.
     """
 
     def __init__(
@@ -264,13 +276,15 @@ class TripleServer(grpc.Server):
         """Begin to serve. Services are added before.
 
         :raises ConfigError: health or reflection is asked for and not installed.
+        :raises UsageError: it has no port.
         :raises ClosedError: the server was stopped; :class:`UsageError`: it was started before.
         """
         if self._started or self._stopped is not None:
             raise started_before(self._address, self._stopped is not None)
-        self._started = True
+        check_port(self.port, self._http)
         if self.health is None:
             self.health = builtin.add(self._services, asyncio=False, **self._builtin)
+        self._started = True
         self._server.start()
         self._http.start()
 

@@ -69,7 +69,7 @@ class Calls:
 
     def admit(self, request: Request) -> Response | None:
         """What a request is answered before its body is read; ``None``: read it, then ask :meth:`answer`."""
-        ready = form.preflight(request, self._origins)
+        ready = form.preflight(request, self._origins) or form.misdirected(request)
         if ready is None:
             try:
                 form.admit(request, self._limit)

@@ -27,6 +27,7 @@ VERSION = "0.1.0"
 TRAILER_PREFIX = "trailer-"
 JSON = "application/json"
 PROTO = "application/proto"
+GRPC = "application/grpc"
 ACCEPT_POST = f"{JSON}, {PROTO}"
 
 Headers = tuple[tuple[str, str], ...]
@@ -281,6 +282,17 @@ def preflight(request: Request, origins: tuple[str, ...]) -> Response | None:
     return Response(204, headers)
 
 
+def misdirected(request: Request) -> Response | None:
+    """The answer to a gRPC client that has taken this for the gRPC port, in gRPC's terms: it would show no more of
+    another one than the status of HTTP. ``None``: it is none.
+    """
+    if request.header("te") != "trailers" or not request.header("content-type").startswith(GRPC):
+        return None
+    message = f"this port serves Triple over HTTP ({ACCEPT_POST}), not gRPC: is the port the right one?"
+    status = str(Code.UNIMPLEMENTED.value[0])
+    return Response(200, (("content-type", GRPC), ("grpc-status", status), ("grpc-message", message)))
+
+
 def shared(request: Request, response: Response, origins: tuple[str, ...]) -> Response:
     """The response with what lets a page of an allowed origin read it (CORS)."""
     if not origins:
@@ -309,7 +321,7 @@ def _is_json(request: Request) -> bool:
         return True
     if kind == PROTO and not charset:
         return False
-    hint = f"; {kind} is for the gRPC port" if kind.startswith("application/grpc") else ""
+    hint = f"; {kind} is for the gRPC port" if kind.startswith(GRPC) else ""
     raise Refused(
         Code.UNIMPLEMENTED,
         f"content-type {given[:80]!r} is not served here: it is one of {ACCEPT_POST}{hint}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http
+import re
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -13,6 +14,9 @@ from .options import HttpOptions
 
 # A refused request is read to its end, and its connection kept, if it promises to be no longer.
 _WORTH_READING = 64 * 1024
+# How a method begins (RFC 9110, 5.6.2), or the empty line before it. h11 waits for the end of the line, which a peer
+# that speaks Thrift never sends.
+_METHOD = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~\r\n-]")
 
 
 class Wire(Protocol):
@@ -92,7 +96,11 @@ class Http1:
                 self._bad(error)
                 return
             if event is h11.NEED_DATA:
-                if self._request is None and not self._reading_head and self._h11.trailing_data[0]:
+                head = self._h11.trailing_data[0]
+                if self._request is None and not self._reading_head and head:
+                    if not _METHOD.match(head):
+                        self._bad(h11.RemoteProtocolError("this is no HTTP: is the port the right one?", 400))
+                        return
                     self._reading_head = True
                     self._wire.expect(self._wire.options.head_timeout, self._late)
                 return

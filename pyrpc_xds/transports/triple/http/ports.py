@@ -18,7 +18,7 @@ _DEFAULT_LIMIT = 4 << 20
 _NO_LIMIT = (1 << 31) - 1
 
 
-class _Ports:
+class Ports:
     """Ports that are not started yet, and what their calls are run with.
 
     :param interceptors: the outermost first.
@@ -50,6 +50,11 @@ class _Ports:
         self._waiting.append((bound, options or HttpOptions(), tls))
         return int(bound.getsockname()[1])
 
+    @property
+    def added(self) -> bool:
+        """Whether there is one to start."""
+        return bool(self._waiting)
+
     def _calls(self, kind: type[Calls], options: HttpOptions) -> Any:
         limit = self._limit if options.max_message is None else options.max_message
         return kind(self._services, self._interceptors, self._executor, options, limit)
@@ -60,7 +65,7 @@ class _Ports:
         self._waiting.clear()
 
 
-class SyncPorts(_Ports):
+class SyncPorts(Ports):
     """Those of a :class:`..server.TripleServer`."""
 
     def __init__(self, *args: Any) -> None:
@@ -87,7 +92,7 @@ class SyncPorts(_Ports):
             port.join()
 
 
-class AioPorts(_Ports):
+class AioPorts(Ports):
     """Those of an :class:`..aio_server.AioTripleServer`."""
 
     def __init__(self, *args: Any) -> None:

@@ -222,12 +222,26 @@ def test_asked_for_and_not_installed_names_the_extra(
     monkeypatch: pytest.MonkeyPatch, module: str, option: str
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
-    server = TripleTransport(FakeMesh()).server(**{option: True})  # type: ignore[arg-type]
+    given: Any = {"address": "127.0.0.1:0", option: True}
+    server = TripleTransport(FakeMesh()).server(**given)
     with pytest.raises(ConfigError, match=r"pyrpc-xds\[triple\]"):
         server.start()
     server = TripleTransport(FakeMesh()).server(address="127.0.0.1:0")
     server.start()
     server.stop(0).wait(5)
+
+
+@pytest.mark.parametrize("kind", ["sync", "asyncio"])
+def test_to_set_health_that_is_not_installed_names_the_extra(
+    kind: str, pb: Any, pb_grpc: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "grpc_health.v1", None)
+    side = Side(kind, pb, pb_grpc)
+    side.start()
+    with pytest.raises(ConfigError, match=r"the health service needs .*pip install 'pyrpc-xds\[triple\]'"):
+        side.server.health.set(SERVICE, False)
+    side.server.drain()
+    side.close()
 
 
 async def test_health_of_asyncio_servers_answers_asyncio_clients(pb: Any, pb_grpc: Any) -> None:

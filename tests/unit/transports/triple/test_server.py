@@ -20,6 +20,7 @@ import pytest
 
 import pyrpc_xds.errors
 from pyrpc_xds.attachments import attachments
+from pyrpc_xds.errors import UsageError
 from pyrpc_xds.transports.triple import (
     AioTripleServer,
     PortNotBound,
@@ -73,6 +74,22 @@ class TestServer:
         stub = pb_grpc.GreeterStub(connect(f"127.0.0.1:{server.port}").channel)
         assert stub.SayHello(pb.HelloRequest(name="a")).id == "v1"
         assert len(list(stub.SayHelloServerStream(pb.HelloRequest(name="a")))) == 2
+
+    @pytest.mark.may_leak("grpcio keeps the pollers of a server that was never started")
+    def test_without_a_port_it_does_not_start(self, triple: TripleTransport) -> None:
+        server = triple.server()
+        for begin in (server.serve, server.start):
+            with pytest.raises(UsageError, match=r"no port: pass address=.*add_insecure_port\(\)"):
+                begin()
+        server.add_insecure_port(ADDRESS)
+        server.start()
+        closed(server)
+
+    def test_port_of_http_is_one(self, triple: TripleTransport) -> None:
+        server = triple.server()
+        server.add_http_port(ADDRESS)
+        server.start()
+        closed(server)
 
     def test_port_that_is_taken_is_refused(self, server: TripleServer, triple: TripleTransport) -> None:
         with pytest.raises(PortNotBound, match=f"127.0.0.1:{server.port}") as caught:
@@ -263,6 +280,16 @@ class TestAioServer:
             await server.stop()
             assert (await running).name == "Hello slow"
         assert await server.wait_for_termination(1) is False
+
+    @pytest.mark.may_leak("grpc.aio keeps the pollers of a server that was never started")
+    async def test_without_a_port_it_does_not_start(self, triple: TripleTransport) -> None:
+        server: AioTripleServer = triple.aio_server()
+        for begin in (server.serve, server.start):
+            with pytest.raises(UsageError, match="no port"):
+                await begin()
+        server.add_http_port(ADDRESS)
+        await server.start()
+        await server.stop(0)
 
     @pytest.mark.may_leak("grpc.aio keeps the pollers of a server that was never started")
     async def test_port_that_is_taken_is_refused(self, triple: TripleTransport) -> None:
