@@ -109,7 +109,8 @@ def declared(source: Path) -> Extension:
         [source.as_posix()],
         depends=[path.as_posix() for path in declarations(source)],
         libraries=["dl"] if source.suffix == ".pyx" and sys.platform == "linux" else [],
-        extra_compile_args=[*flags, "-O3"],
+        # Cython compares a container's length with an unsigned loop variable of its own.
+        extra_compile_args=[*flags, "-O3", "-Wno-sign-compare"],
         extra_link_args=flags,
         optional=True,
     )

@@ -15,6 +15,7 @@ from .errors import ConfigError
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(h|ms|m|us|µs|ns|s)")
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 MAX_PORT = 65535
+_NEAREST = 5  # fields shown where none is spelt like an unknown one
 MIN_DURATION = timedelta(milliseconds=1)  # istiod refuses shorter ones, 0s among them
 
 
@@ -226,7 +227,9 @@ class Fields:
         unknown = sorted(str(name) for name in self._value if name not in self._used)
         if unknown:
             alike = difflib.get_close_matches(unknown[0], self._used, 1)
-            hint = f"Did you mean {alike[0]}?" if alike else f"Known are: {', '.join(sorted(self._used))}."
+            near = difflib.get_close_matches(unknown[0], self._used, _NEAREST, cutoff=0.0)
+            some = "Known" if len(near) == len(self._used) else f"The nearest of the {len(self._used)} known"
+            hint = f"Did you mean {alike[0]}?" if alike else f"{some} are: {', '.join(sorted(near))}."
             self.fail(unknown[0], "is not a field that is known here", hint)
 
 

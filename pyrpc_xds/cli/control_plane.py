@@ -45,7 +45,8 @@ def control_plane(config: Path, listen: str, as_json: bool) -> None:
             print_json({"address": plane.address})
         else:
             console.print(
-                f"serving [bold]{config}[/] as xDS on [bold]{plane.address}[/]; ISTIOD_ADDR={plane.address}"
+                f"serving [bold]{config}[/] as xDS on [bold]{plane.address}[/]; ISTIOD_ADDR={plane.address}",
+                soft_wrap=True,
             )
         stopping.wait()
     if came[:1] == [signal.SIGINT]:
@@ -54,7 +55,12 @@ def control_plane(config: Path, listen: str, as_json: bool) -> None:
 
 def show_log() -> None:
     """What happens while it serves, as lines on standard error: bad documents, reloads, refusals of clients."""
-    handler = RichHandler(console=problems, show_path=False, markup=False, log_time_format="%H:%M:%S")
+    handler: logging.Handler
+    if problems.is_terminal:
+        handler = RichHandler(console=problems, show_path=False, markup=False, log_time_format="%H:%M:%S")
+    else:  # a line each, however long, for files and grep
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("pyrpc_xds.controlplane")
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)

@@ -20,8 +20,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
+from rich.markup import escape
 
 from .app import app, console, json_option, print_json
 
@@ -135,6 +137,10 @@ def serve(scenario: Any, mesh: Mesh, listen: str, as_json: bool) -> None:
         if as_json:
             print_json({"url": url, "control_plane": mesh.address, "rules": str(mesh.document)})
         else:
+            if listen.rpartition(":")[2] not in ("0", str(urlsplit(url).port)):
+                console.print(
+                    f"[yellow]note:[/] {escape(listen)} is taken: here is a free port", soft_wrap=True
+                )
             console.print(
                 f"open [bold]{url}[/] (change the rules file while it runs; Ctrl-C ends)", soft_wrap=True
             )

@@ -111,9 +111,9 @@ def show_json(snapshot: CompiledSnapshot, path: str, headers: dict[str, str], no
 def show(snapshot: CompiledSnapshot, path: str, headers: dict[str, str], notes: list[str]) -> bool:
     """Print the explanation for people; whether the call would fail."""
     explanation = snapshot.table.explain(path, headers)
-    console.print(f"[bold]{escape(explanation.authority)}[/] {escape(path)}")
+    console.print(f"[bold]{escape(explanation.authority)}[/] {escape(path)}", soft_wrap=True)
     for name, value in headers.items():
-        console.print(f"  {escape(name)}: {escape(value)}")
+        console.print(f"  {escape(name)}: {escape(value)}", soft_wrap=True)
     if (listener := snapshot.config.listener.name) != explanation.authority:
         console.print(f"Listener [bold]{escape(listener)}[/]", soft_wrap=True)
     console.print(f"RouteConfiguration [bold]{escape(explanation.route_config)}[/]", soft_wrap=True)

@@ -139,6 +139,12 @@ def test_unknown_key_is_an_error_that_says_what_was_meant() -> None:
     )
 
 
+def test_a_key_like_no_other_is_an_error_that_names_the_nearest_few() -> None:
+    text = error_of(CLIENT, R__zzz=1)
+    assert ".zzz is not a field that is known here. The nearest of the " in text
+    assert text.count(",") == 4
+
+
 @pytest.mark.parametrize(
     ("section", "meant"),
     [
