@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 from rich.markup import escape
 
@@ -9,6 +11,7 @@ from ..client import XdsClient
 from ..errors import CallError
 from .app import app, console, json_option, not_in_the_mesh, print_json, problems, timeout_option
 from .offline import NoConnector
+from .route import NO_ENDPOINTS
 
 STATE_STYLE = {"ACKED": "green", "NACKED": "red", "REQUESTED": "yellow"}
 
@@ -48,6 +51,8 @@ def dump(targets: tuple[str, ...], timeout: float, as_json: bool) -> None:
             details = [f"version {resource['version']}"] if resource["version"] else []
             details += [f"{age:.1f} s ago"] if age is not None else []
             details += [f"[red]{escape(resource['error'])}[/]"] if resource["error"] else []
+            if resource["type"] == "EDS" and _empty(resource["resource"]):
+                details += [f"[yellow]{escape(NO_ENDPOINTS)}[/]"]
             line = (
                 f"[{style}]{resource['state']:9}[/] {resource['type']} [bold]{escape(resource['name'])}[/]  "
             )
@@ -56,3 +61,8 @@ def dump(targets: tuple[str, ...], timeout: float, as_json: bool) -> None:
             console.print(f"[red]{escape(note)}[/]", soft_wrap=True)
     if notes:
         raise SystemExit(1)
+
+
+def _empty(assignment: dict[str, Any] | None) -> bool:
+    """Whether a ClusterLoadAssignment came and has no endpoint."""
+    return assignment is not None and not any(each["endpoints"] for each in assignment["localities"])

@@ -23,6 +23,10 @@ MARKS = {
     "not reached": "[dim]·[/]",
 }
 SHOWN_ENDPOINTS = 8
+NO_ENDPOINTS = (
+    "no usable endpoints: check readiness, labels, the DestinationRule's subset, and that a ServiceEntry's "
+    "resolution is STATIC (DNS and NONE are looked up by nobody; a target without xds:/// is called directly)"
+)
 
 
 @app.command()
@@ -71,10 +75,7 @@ def endpoints_of(state: ClusterState) -> tuple[list[str], str]:
     addresses = [endpoint.address for endpoint in state.assignment.endpoints]
     if addresses:
         return addresses, ""
-    return [], (
-        "no usable endpoints: check readiness, labels, the DestinationRule's subset, and that a ServiceEntry's "
-        "resolution is STATIC (DNS and NONE are looked up by nobody; a target without xds:/// is called directly)"
-    )
+    return [], NO_ENDPOINTS
 
 
 def notes_of(snapshot: CompiledSnapshot) -> list[str]:

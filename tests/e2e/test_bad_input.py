@@ -190,6 +190,22 @@ def test_a_subset_without_endpoints_fails_alone_and_says_what_to_look_at(world: 
     assert call() == "v1.0.0"
 
 
+@pytest.mark.parametrize("resolution", ["DNS", "NONE"])
+def test_a_host_that_nobody_looks_up_is_named_as_the_cause(resolution: str) -> None:
+    entry = f"""
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: e}}
+spec: {{hosts: [a.example], ports: [{{number: 80, name: http, protocol: HTTP}}], resolution: {resolution}}}
+"""
+    with mesh("thrift") as world:
+        world.plane.apply(entry)
+        for command in (("route", "xds:///a.example:80", "/a.B/C"), ("dump", "xds:///a.example:80")):
+            done = cli(world, *command)
+            assert "no usable endpoints" in done.stdout
+            assert "that a ServiceEntry's resolution is STATIC (DNS and NONE are looked up by" in done.stdout
+
+
 def test_a_port_that_is_not_http_or_grpc_goes_to_the_whole_service_and_route_says_why(world: Mesh) -> None:
     world.serve("v1"), world.serve("v2")
     world.apply(to("v1"), port_name="tcp-greeter")
