@@ -13,7 +13,7 @@ from importlib import import_module
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from . import _matcher, _picker, _scan
+from . import _matcher, _parts, _picker, _scan, _ttheader
 from .arguments import SECONDS, TARGET, TEXTS, object_of, require
 from .bootstrap import Bootstrap
 from .core import Core
@@ -183,7 +183,8 @@ class XdsClient:
 @cache
 def _warn_where_uncompiled() -> None:
     """Once a process: the package works without a C compiler, several times slower a decision."""
-    plain = [module.__name__ for module in (_matcher, _picker, _scan) if str(module.__file__).endswith(".py")]
+    modules = (_matcher, _parts, _picker, _scan, _ttheader)
+    plain = [module.__name__ for module in modules if str(module.__file__).endswith(".py")]
     if plain:
         _log.warning(
             "%s run uncompiled, several times slower: install a C compiler and Python's headers, then install "
