@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -81,6 +82,19 @@ def all_having(words: str, example: str, *methods: str) -> Kind:
             and all(any(callable(getattr(each, name, None)) for name in methods) for each in value)
         ),
     )
+
+
+def is_async(function: Any) -> bool:
+    """Whether what a call of it gives is to be awaited, or iterated with ``async for``.
+
+    Objects whose ``__call__`` is such count. Those of :mod:`unittest.mock` count where they are ``AsyncMock``: of
+    the others :mod:`inspect` says so as well, for the flags of their code are mocks, and true.
+    """
+    for each in (function, type(function).__call__):
+        flags = getattr(getattr(each, "__code__", None), "co_flags", 0)
+        if isinstance(flags, int) and (inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each)):
+            return True
+    return False
 
 
 def require(where: str, kinds: Mapping[str, Kind], given: Mapping[str, Any]) -> None:

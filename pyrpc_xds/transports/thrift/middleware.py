@@ -24,8 +24,27 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from ...arguments import is_async
+from ...errors import UsageError
+
 Middleware = Callable[[str, Any, Callable[[Any], Any]], Any]
 AsyncMiddleware = Callable[[str, Any, Callable[[Any], Awaitable[Any]]], Awaitable[Any]]
+
+
+def check_middleware(where: str, middleware: Sequence[Callable[..., Any]]) -> None:
+    """Refuse coroutine functions where nothing awaits them.
+
+    Around asyncio clients and servers a plain function may stand: one that returns what ``next`` gives it to await.
+
+    :param where: the function that they were given to, such as ``xds.thrift.client``.
+    :raises UsageError: one is a coroutine function.
+    """
+    for each in middleware:
+        if is_async(each):
+            kind = where.rpartition(".")[2]
+            raise UsageError(
+                f"{where}: the middleware {each!r} is a coroutine function; xds.thrift.aio_{kind} takes those"
+            )
 
 
 def chained(

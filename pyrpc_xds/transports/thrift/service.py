@@ -9,6 +9,7 @@ from typing import Any
 
 from thriftpy2.thrift import TApplicationException
 
+from ...arguments import is_async
 from ...errors import UsageError
 from .schema import must_compare, struct_node
 
@@ -127,7 +128,8 @@ def check_handler(service: Service, handler: object, coroutines: bool) -> None:
     """Refuse a handler that cannot serve, before a client finds out.
 
     :param coroutines: its methods may be coroutine functions.
-    :raises UsageError: it lacks methods of the IDL, is a class in place of an object, or has coroutines and may not.
+    :raises UsageError: it lacks methods of the IDL, is a class in place of an object, has coroutines and may not, or
+        has a method that cannot be called with the IDL's arguments.
     """
     found = {name: getattr(handler, name, None) for name in service.methods}
     if missing := [name for name, method in found.items() if not callable(method)]:
@@ -139,12 +141,28 @@ def check_handler(service: Service, handler: object, coroutines: bool) -> None:
         raise UsageError(
             f"the handler {handler!r} is a class: pass an object of it, such as {handler.__name__}()"
         )
-    if not coroutines and (
-        waiting := [n for n, method in found.items() if inspect.iscoroutinefunction(method)]
-    ):
+    if not coroutines and (waiting := [name for name, method in found.items() if is_async(method)]):
         raise UsageError(
             f"{', '.join(waiting)} of the handler {handler!r} are coroutine functions: they need xds.thrift.aio_server"
         )
+
+    for name, method in found.items():
+        _check_arguments(service.methods[name], handler, method)
+
+
+def _check_arguments(method: Method, handler: object, function: Any) -> None:
+    try:
+        # Of what is called: a decorator may add arguments for the function that it wraps.
+        signature = inspect.signature(function, follow_wrapped=False)
+    except (TypeError, ValueError):  # some written in C have none
+        return
+    try:
+        signature.bind(*method.arguments)
+    except TypeError as error:
+        raise UsageError(
+            f"{method.name}{signature} of the handler {handler!r} cannot be called with the IDL's arguments "
+            f"({', '.join(method.arguments)}), in this order: {error}"
+        ) from None
 
 
 def _requests(methods: dict[str, Method], compact: bool) -> dict[bytes, Any] | None:

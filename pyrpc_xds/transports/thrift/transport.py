@@ -13,7 +13,7 @@ from .aio import AioCaller, AioThriftClient, AioThriftConnector
 from .aio_server import AioThriftServer
 from .client import Caller, ThriftClient, ThriftConnector
 from .limits import Limits, PoolLimits, ServerLimits
-from .middleware import AsyncMiddleware, Middleware
+from .middleware import AsyncMiddleware, Middleware, check_middleware
 from .processor import Processor
 from .server import ThriftServer
 from .service import check_handler, checked_name, describe
@@ -111,6 +111,7 @@ class ThriftTransport:
         :raises UsageError: an argument cannot be served; :class:`ClosedError`: the client of the mesh is closed.
         """
         require("xds.thrift.client", _CLIENT, locals())
+        check_middleware("xds.thrift.client", middleware)
         wire = wire_from(framing, protocol, proto_factory, trans_factory)
         described = describe(service, package, multiplexed_service)
         connector = ThriftConnector(wire, limits or Limits(), checked_pool(pool, wire))
@@ -192,6 +193,7 @@ class ThriftTransport:
             :class:`ClosedError`: the client of the mesh is closed. Binding is :meth:`ThriftServer.start`'s.
         """
         require("xds.thrift.server", _SERVER, locals())
+        check_middleware("xds.thrift.server", middleware)
         split(address)
         _check_handlers(service, handler, services, coroutines=False)
         server = ThriftServer(

@@ -198,7 +198,7 @@ class TripleServer(grpc.Server):
         :param add_servicer: the generated ``add_XServicer_to_server``.
         :param group: ``""``: without; ``None``: the server's.
         :param version: likewise; Dubbo's ``0.0.0`` is without.
-        :raises UsageError: ``servicer`` lacks methods of the service.
+        :raises UsageError: ``servicer`` lacks methods of the service, or they are coroutine functions.
         """
         check_servicer(add_servicer, servicer)
         selected = variant(
@@ -235,7 +235,10 @@ class TripleServer(grpc.Server):
         self._services.extend(generic_rpc_handlers, self._selected)
 
     def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, Any]) -> None:
-        """As :meth:`grpc.Server.add_registered_method_handlers`; under the server's group and version."""
+        """As :meth:`grpc.Server.add_registered_method_handlers`; under the server's group and version.
+
+        :raises UsageError: a method is a coroutine function.
+        """
         self._services.register(service_name, method_handlers, self._selected)
 
     def add_insecure_port(self, address: str) -> int:

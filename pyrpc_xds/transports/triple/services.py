@@ -13,7 +13,9 @@ from typing import Any
 
 import grpc
 
+from ...arguments import is_async
 from ...attachments import checked
+from ...errors import UsageError
 from .grpc_json import accepting_json
 
 VERSION_HEADER = "tri-service-version"
@@ -47,10 +49,11 @@ class NotImplementedHere(Exception):
 class Services(grpc.GenericRpcHandler):  # type: ignore[type-arg]
     """Finds the handler of a call. Filled before the server starts.
 
-    :param asyncio: whether refusals must be coroutines.
+    :param asyncio: whether refusals must be coroutines, and handlers may be.
     """
 
     def __init__(self, *, asyncio: bool) -> None:
+        self._asyncio = asyncio
         self._unimplemented = _unimplemented_async if asyncio else _unimplemented
         self._methods: dict[str, dict[Variant, Any]] = {}
         self._generic: dict[Variant, list[Any]] = {}
@@ -64,7 +67,14 @@ class Services(grpc.GenericRpcHandler):  # type: ignore[type-arg]
         return tuple(self._names)
 
     def register(self, service: str, handlers: Mapping[str, Any], selected: Variant = _PLAIN) -> None:
-        """Add the methods of a service."""
+        """Add the methods of a service.
+
+        :raises UsageError: one is a coroutine function, and the server's handlers run on threads.
+        """
+        if not self._asyncio and (waiting := [name for name, each in handlers.items() if _waits(each)]):
+            raise UsageError(
+                f"{', '.join(waiting)} of {service} are coroutine functions: they need xds.triple.aio_server()"
+            )
         self._added(service, selected)
         for method, handler in handlers.items():
             self._methods.setdefault(f"/{service}/{method}", {})[selected] = handler
@@ -83,9 +93,13 @@ class Services(grpc.GenericRpcHandler):  # type: ignore[type-arg]
     def service(self, handler_call_details: Any) -> Any:
         """As :meth:`grpc.GenericRpcHandler.service`."""
         try:
-            return accepting_json(self.find(handler_call_details))
+            found = self.find(handler_call_details)
         except NotImplementedHere as why:
             return self._unimplemented(str(why))
+        if found is None:
+            # grpcio itself would say only that a method is not found.
+            return self._unimplemented(f"Method not found: {handler_call_details.method}")
+        return accepting_json(found)
 
     def find(self, handler_call_details: Any) -> Any:
         """The handler of a call; ``None``: there is none.
@@ -124,6 +138,14 @@ class Services(grpc.GenericRpcHandler):  # type: ignore[type-arg]
             if found is not None:
                 return found
         return None
+
+
+_FUNCTIONS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
+
+
+def _waits(handler: Any) -> bool:
+    """Whether what implements a method is to be awaited."""
+    return any(is_async(getattr(handler, kind, None)) for kind in _FUNCTIONS)
 
 
 class Registrar:

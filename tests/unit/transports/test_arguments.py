@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock, MagicMock, Mock, create_autospec
 
 import grpc
 import pytest
@@ -300,6 +303,88 @@ def test_a_handler_may_find_its_methods_as_it_likes(service: Any) -> None:
     check_handler(describe(service), Anything(), coroutines=False)
     static = type("Static", (), {"one": staticmethod(len), "two": staticmethod(str)})
     check_handler(describe(service), static, coroutines=False)
+
+
+def test_a_handler_that_cannot_be_called_with_the_idls_arguments_is_refused(
+    xds: pyrpc_xds.XdsClient, service: Any
+) -> None:
+    class Short(Handler):
+        def one(self) -> str:  # type: ignore[override]
+            return ""
+
+    class Long(Handler):
+        def two(self, a: str, b: str = "") -> str:  # type: ignore[override]
+            return a
+
+    for make in (xds.thrift.server, xds.thrift.aio_server):
+        with pytest.raises(UsageError, match=r"^one\(\).* of the handler .*Short object.* arguments \(a\)"):
+            make(service, Short(), ANY)
+        with pytest.raises(UsageError, match=r"^two\(.*Long object.* arguments \(\).*missing"):
+            make(service, Long(), ANY)
+
+
+def decorated(function: Callable[..., str]) -> Callable[..., str]:
+    @functools.wraps(function)
+    def with_more(self: object, *args: str) -> str:
+        return function(self, *args, "more")
+
+    return with_more
+
+
+def test_a_handler_that_takes_the_idls_arguments_in_any_way_is_served(service: Any) -> None:
+    class Handlers:
+        one = decorated(lambda self, a, more: a)
+
+        def two(self, *args: str, more: int = 0, **rest: str) -> str:
+            return ""
+
+    partial = SimpleNamespace(one=functools.partial(max, "a"), two=functools.partial(Handler().one, "a"))
+    for handler in (Handlers(), partial, Mock(), MagicMock(spec=Handler), create_autospec(Handler)()):
+        check_handler(describe(service), handler, coroutines=False)
+    check_handler(describe(service), AsyncMock(), coroutines=True)
+
+
+def test_coroutines_around_threads_are_refused(xds: pyrpc_xds.XdsClient, service: Any) -> None:
+    async def timed(method: str, args: Any, following: Callable[[Any], Any]) -> Any:
+        return await following(args)
+
+    class Timed:
+        async def __call__(self, method: str, args: Any, following: Callable[[Any], Any]) -> Any:
+            return await following(args)
+
+    for middleware in (timed, Timed()):
+        with pytest.raises(UsageError, match=r"coroutine function; xds.thrift.aio_client takes those"):
+            xds.thrift.client(service, TARGET, middleware=[middleware])
+        with pytest.raises(UsageError, match=r"coroutine function; xds.thrift.aio_server takes those"):
+            xds.thrift.server(service, Handler(), ANY, middleware=[middleware])
+        xds.thrift.aio_server(service, Handler(), ANY, middleware=[middleware])
+
+
+@pytest.mark.parametrize("kind", ["unary_unary", "unary_stream", "stream_unary", "stream_stream"])
+def test_a_servicer_of_coroutines_is_refused_by_servers_of_threads(
+    xds: pyrpc_xds.XdsClient, kind: str
+) -> None:
+    class Waiting:
+        async def One(self, request: Any, context: Any) -> Any:
+            return request
+
+        async def Two(self, request: Any, context: Any) -> Any:
+            yield request
+
+    def add(servicer: Any, server: Any) -> None:
+        make = getattr(grpc, f"{kind}_rpc_method_handler")
+        methods = {"Do": make(servicer.Two if kind.endswith("stream") else servicer.One)}
+        server.add_registered_method_handlers("a.B", methods)
+
+    server = xds.triple.server(address=ANY)
+    with pytest.raises(
+        UsageError, match=r"Do of a.B are coroutine functions: they need xds.triple.aio_server"
+    ):
+        add(Waiting(), server)
+    with pytest.raises(UsageError, match="aio_server"):
+        server.add(add, Waiting())
+    server.start()
+    server.stop(0).wait(5)
 
 
 def test_a_servicer_that_lacks_methods_is_refused_naming_them(xds: pyrpc_xds.XdsClient) -> None:

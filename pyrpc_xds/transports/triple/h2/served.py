@@ -165,7 +165,7 @@ class Served:
             self._end(grpc.StatusCode.UNKNOWN, f"Error in service handler: {error}", ())
             return False
         if self._handler is None:
-            self._end(grpc.StatusCode.UNIMPLEMENTED, "Method not found!", ())
+            self._end(grpc.StatusCode.UNIMPLEMENTED, f"Method not found: {self.method}", ())
             return False
         if self._handler.request_streaming:
             self._signal = Signal()

@@ -157,7 +157,7 @@ async def test_errors_are_those_of_other_calls(invoke: Any) -> None:
     with pytest.raises(BusinessError) as business:
         await invoke("refuse", "no")
     assert (business.value.business_code, business.value.message) == (4711, "no")
-    with pytest.raises(grpc.RpcError) as unknown:
+    with pytest.raises(grpc.RpcError, match=r"Method not found: /org[.]apache[.]Plain/no_such") as unknown:
         await invoke("no_such")
     assert unknown.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
@@ -258,7 +258,7 @@ def test_library_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_methods_that_cannot_be_served_are_refused() -> None:
-    server = TripleTransport(FakeMesh()).server()
+    server = TripleTransport(FakeMesh()).server(address="127.0.0.1:0")
     with pytest.raises(UsageError, match="coroutine"):
         server.add_generic(SERVICE, {"greet": coroutine(greet)})
     with pytest.raises(UsageError, match="no function"):
