@@ -60,7 +60,7 @@ def of_implementation(implementation: object) -> tuple[tuple[str, Add], ...]:
     for base in type(implementation).__mro__:
         add = getattr(sys.modules.get(base.__module__), f"add_{base.__name__}_to_server", None)
         if add is not None:
-            services = Services(asyncio=False)
+            services = Services(asyncio=True)  # takes handlers of either kind: only the name counts
             add(implementation, Registrar(services))
             found += [(interface, add) for interface in services.names]
     if not found:
