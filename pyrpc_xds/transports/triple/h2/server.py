@@ -288,8 +288,11 @@ class Server(grpc.Server):
             accepted.close()
             raise
         self._connections[connection.descriptor] = connection
-        self._epoll.register(connection.descriptor, select.EPOLLIN | select.EPOLLONESHOT)
+        # Before another thread may read: one that found the peer's bytes broken while this one writes would see that
+        # there is something to be sent still, and leave the connection open.
         connection.flush()
+        if not connection.closed:
+            self._epoll.register(connection.descriptor, select.EPOLLIN | select.EPOLLONESHOT)
         if self._grace_ends is not None:
             connection.go_away()
 

@@ -44,4 +44,5 @@ def test_same_tests_pass(subject: str, tmp_path: Path) -> None:
         timeout=290,
         check=False,
     )
-    assert done.returncode == 0, done.stdout[-8000:]
+    if done.returncode:
+        pytest.fail(f"{done.stdout[-8000:]}\n{done.stderr[-2000:]}", pytrace=False)

@@ -147,6 +147,19 @@ class TestGrpcioClient:
 
 
 class TestScripts:
+    def test_bytes_that_are_broken_from_the_first_end_their_connection_whichever_thread_reads_them(
+        self, server: Any
+    ) -> None:
+        # Often enough that reading them meets the server's own first words.
+        for _ in range(200):
+            with socket.create_connection(("127.0.0.1", server.port), timeout=5) as peer:
+                peer.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff" * 64)
+                try:
+                    while peer.recv(4096):
+                        pass
+                except ConnectionResetError:
+                    pass
+
     def test_request_that_is_too_large_is_refused_before_it_has_come(self, server: Any) -> None:
         peer = dialled(server.port)
         stream = peer.request(framed(b"x" * 100), end=False)
