@@ -19,6 +19,12 @@ from ..xds.names import TargetKind, parse_target
 console = Console(highlight=False)
 problems = Console(stderr=True, highlight=False)
 
+# What `route` and `dump` say of a cluster without endpoints.
+NO_ENDPOINTS = (
+    "no usable endpoints: check readiness, labels, the DestinationRule's subset, and that a ServiceEntry's "
+    "resolution is STATIC (DNS and NONE are looked up by nobody; a target without xds:/// is called directly)"
+)
+
 
 INTERRUPTED = 130
 """How a command exits that was ended by Ctrl-C: 128 and the number of SIGINT, as shells have it."""

@@ -9,9 +9,17 @@ from rich.markup import escape
 
 from ..client import XdsClient
 from ..errors import CallError
-from .app import app, console, json_option, not_in_the_mesh, print_json, problems, timeout_option
+from .app import (
+    NO_ENDPOINTS,
+    app,
+    console,
+    json_option,
+    not_in_the_mesh,
+    print_json,
+    problems,
+    timeout_option,
+)
 from .offline import NoConnector
-from .route import NO_ENDPOINTS
 
 STATE_STYLE = {"ACKED": "green", "NACKED": "red", "REQUESTED": "yellow"}
 

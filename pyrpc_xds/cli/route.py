@@ -13,7 +13,16 @@ from ..errors import CallError
 from ..model.snapshot import ClusterConfig, ClusterState
 from ..routing.explain import RouteExplanation
 from ..routing.snapshot import CompiledSnapshot
-from .app import app, console, headers_of, json_option, not_in_the_mesh, print_json, timeout_option
+from .app import (
+    NO_ENDPOINTS,
+    app,
+    console,
+    headers_of,
+    json_option,
+    not_in_the_mesh,
+    print_json,
+    timeout_option,
+)
 from .offline import NoConnector
 
 MARKS = {
@@ -23,10 +32,6 @@ MARKS = {
     "not reached": "[dim]·[/]",
 }
 SHOWN_ENDPOINTS = 8
-NO_ENDPOINTS = (
-    "no usable endpoints: check readiness, labels, the DestinationRule's subset, and that a ServiceEntry's "
-    "resolution is STATIC (DNS and NONE are looked up by nobody; a target without xds:/// is called directly)"
-)
 
 
 @app.command()
