@@ -21,7 +21,7 @@ from .http import HttpOptions
 from .http.ports import AioPorts
 from .options import DEFAULT_GRACE
 from .server import SIGNALS, bound, check_port, check_servicer, server_options
-from .services import Registrar, Services, variant
+from .services import Registrar, Services, selection, variant
 
 
 class AioTripleServer(grpc.aio.Server):
@@ -89,9 +89,7 @@ class AioTripleServer(grpc.aio.Server):
     ) -> None:
         """As :meth:`.server.TripleServer.add`."""
         check_servicer(add_servicer, servicer)
-        selected = variant(
-            self._selected[0] if group is None else group, self._selected[1] if version is None else version
-        )
+        selected = selection(self._selected, group, version)
         add_servicer(servicer, Registrar(self._services, selected))
 
     def add_generic(
@@ -103,9 +101,7 @@ class AioTripleServer(grpc.aio.Server):
         version: str | None = None,
     ) -> None:
         """As :meth:`.server.TripleServer.add_generic`; coroutine functions are awaited."""
-        selected = variant(
-            self._selected[0] if group is None else group, self._selected[1] if version is None else version
-        )
+        selected = selection(self._selected, group, version)
         self._services.register(service, generic.of(service, methods, asyncio=True), selected)
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[Any]) -> None:

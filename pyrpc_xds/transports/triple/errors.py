@@ -16,6 +16,7 @@ import grpc.aio
 
 from ...errors import BusinessError, CallError, ClosedError, Code, DeadlineExceeded, Unavailable
 from ...incoming_deadline import whose
+from .ended import FailedFuture
 
 _STATUS = {status.value[0]: status for status in grpc.StatusCode}
 
@@ -34,7 +35,7 @@ class _CallableCode(int):
         return repr(Code(int(self)))
 
 
-class TripleError(CallError, grpc.aio.AioRpcError):
+class TripleError(FailedFuture, CallError, grpc.aio.AioRpcError):
     """Base of the errors of this module.
 
     :param details: names the target, the method's path and the reason.
@@ -68,52 +69,9 @@ class TripleError(CallError, grpc.aio.AioRpcError):
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.details_text,)
 
-    # The rest of grpc.Call and grpc.Future: the call is over before anyone sees its error, and grpcio's
-    # interceptors take the error of a call for its outcome.
-
-    def is_active(self) -> bool:
-        """False: the call is over."""
-        return False
-
-    def time_remaining(self) -> float | None:
-        """None: the call is over."""
-        return None
-
-    def cancel(self) -> bool:
-        """False: the call is over."""
-        return False
-
-    def add_callback(self, callback: Any) -> bool:
-        """False: ``callback`` is not kept, the call is over."""
-        return False
-
     def cancelled(self) -> bool:
         """Whether the caller cancelled it before it began."""
         return isinstance(self, TripleCancelled)
-
-    def running(self) -> bool:
-        """False: the call is over."""
-        return False
-
-    def done(self) -> bool:
-        """True: the call is over."""
-        return True
-
-    def result(self, timeout: float | None = None) -> Any:
-        """:raises TripleError: this."""
-        raise self
-
-    def exception(self, timeout: float | None = None) -> TripleError:
-        """This."""
-        return self
-
-    def traceback(self, timeout: float | None = None) -> Any:
-        """Where it was raised."""
-        return self.__traceback__
-
-    def add_done_callback(self, fn: Any) -> None:
-        """Call ``fn`` with this, now."""
-        fn(self)
 
 
 # By registration: inheriting would ask for more than an error has.

@@ -24,7 +24,7 @@ from .health import Health
 from .http import HttpOptions
 from .http.ports import Ports, SyncPorts
 from .options import DEFAULT_GRACE, chosen
-from .services import Registrar, Services, variant
+from .services import Registrar, Services, selection, variant
 
 # A port that is taken is an error here; with SO_REUSEPORT, grpcio's default, two servers would share it
 # unnoticed.
@@ -201,9 +201,7 @@ class TripleServer(grpc.Server):
         :raises UsageError: ``servicer`` lacks methods of the service, or they are coroutine functions.
         """
         check_servicer(add_servicer, servicer)
-        selected = variant(
-            self._selected[0] if group is None else group, self._selected[1] if version is None else version
-        )
+        selected = selection(self._selected, group, version)
         add_servicer(servicer, Registrar(self._services, selected))
 
     def add_generic(
@@ -225,9 +223,7 @@ class TripleServer(grpc.Server):
         :param group: as for :meth:`add`; ``version`` likewise.
         :raises UsageError: a method is no function that this server can call.
         """
-        selected = variant(
-            self._selected[0] if group is None else group, self._selected[1] if version is None else version
-        )
+        selected = selection(self._selected, group, version)
         self._services.register(service, generic.of(service, methods, asyncio=False), selected)
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[Any]) -> None:

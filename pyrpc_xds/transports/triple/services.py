@@ -33,6 +33,11 @@ def variant(group: str, version: str) -> Variant:
     return group, "" if version == _NO_VERSION else version
 
 
+def selection(default: Variant, group: str | None, version: str | None) -> Variant:
+    """The key where ``None`` means the default's."""
+    return variant(default[0] if group is None else group, default[1] if version is None else version)
+
+
 def headers(group: str, version: str) -> tuple[tuple[str, str], ...]:
     """The metadata that selects them.
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import grpc
 
+from ..ended import EndedCall, FailedFuture
 from . import wire
 
 
-class FinishedCall(grpc.Call):
+class FinishedCall(EndedCall, grpc.Call):
     """A call that is over.
 
     :param stream: of :mod:`pyrpc_xds._h2`; ``None``: it came to nothing before the server answered.
@@ -47,24 +47,8 @@ class FinishedCall(grpc.Call):
         """As :meth:`details`."""
         return self._text
 
-    def is_active(self) -> bool:
-        """False: the call is over."""
-        return False
 
-    def time_remaining(self) -> Any:
-        """None: the call is over."""
-        return None
-
-    def cancel(self) -> bool:
-        """False: the call is over."""
-        return False
-
-    def add_callback(self, callback: Callable[[], None]) -> bool:
-        """False: ``callback`` is not kept, the call is over."""
-        return False
-
-
-class CallFailed(FinishedCall, grpc.RpcError, grpc.Future):  # type: ignore[misc, type-arg]
+class CallFailed(FailedFuture, FinishedCall, grpc.RpcError, grpc.Future):  # type: ignore[misc, type-arg]
     """A call that ended with another status than OK."""
 
     def __init__(self, code: grpc.StatusCode, details: str, stream: Any = None) -> None:
@@ -80,35 +64,9 @@ class CallFailed(FinishedCall, grpc.RpcError, grpc.Future):  # type: ignore[misc
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._status, self._text)
 
-    # grpcio's interceptors take the error of a call for its outcome, a future.
-
     def cancelled(self) -> bool:
         """As :meth:`grpc.Future.cancelled`."""
         return self._status is grpc.StatusCode.CANCELLED
-
-    def running(self) -> bool:
-        """False: the call is over."""
-        return False
-
-    def done(self) -> bool:
-        """True: the call is over."""
-        return True
-
-    def result(self, timeout: float | None = None) -> Any:
-        """:raises CallFailed: this."""
-        raise self
-
-    def exception(self, timeout: float | None = None) -> Any:
-        """This."""
-        return self
-
-    def traceback(self, timeout: float | None = None) -> Any:
-        """As :meth:`grpc.Future.traceback`."""
-        return self.__traceback__
-
-    def add_done_callback(self, fn: Callable[[Any], None]) -> None:
-        """Calls ``fn`` at once."""
-        fn(self)
 
 
 def _trailers_only(stream: Any) -> bool:
