@@ -24,7 +24,7 @@ from typing import Any
 
 import pytest
 
-SETTLE_SECONDS = 3.0
+SETTLE_SECONDS = 10.0
 """How long what a test has closed may take to be gone (threads to end, sockets to be shut by grpc's)."""
 
 DESCRIPTORS = "/proc/self/fd" if os.path.isdir("/proc/self/fd") else "/dev/fd"
