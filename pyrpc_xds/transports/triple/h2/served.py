@@ -202,6 +202,9 @@ class Served:
     def _requests(self, deserializer: Any) -> Iterator[Any]:
         stream = self.stream
         while True:
+            ended = (
+                stream.remote_end
+            )  # before taking: another thread may read the rest while this one flushes
             try:
                 whole = stream.take()
             except OverflowError as error:
@@ -213,11 +216,11 @@ class Served:
                 yield self._deserialized(self._plain(whole), deserializer)
             elif not self.active:
                 raise _Over
-            elif stream.remote_end:
+            elif ended:
                 if stream.unread:
                     self._refuse(grpc.StatusCode.INTERNAL, "the last request is not a whole message")
                 return
-            else:
+            elif not stream.remote_end:
                 self._wait()
 
     def _wait(self) -> None:

@@ -315,8 +315,11 @@ class Server(grpc.Server):
 
     def _tick(self, now: float) -> None:
         for connection in list(self._connections.values()):
-            if not connection.session.ready and now - connection.since > _INTRODUCTION_SECONDS:
+            session = connection.session
+            if not session.ready and now - connection.since > _INTRODUCTION_SECONDS:
                 connection.lose()
+            elif session.over and not (connection.going or session.pending or session.stuck):
+                connection.lose()  # the protocol was broken while another thread was in the middle of sending
             for call in list(connection.calls):
                 if call.until is not None and call.until <= now:
                     call.expire()

@@ -9,7 +9,8 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import grpc
 import h2.events
@@ -19,6 +20,7 @@ import pytest
 
 from pyrpc_xds.errors import UsageError
 from pyrpc_xds.transports.triple import TripleTransport
+from pyrpc_xds.transports.triple.h2.served import Served
 from tests.unit.transports.triple.conftest import Greeter, eventually
 from tests.unit.transports.triple.fakes import FakeMesh
 from tests.unit.transports.triple.h2.scripted import dialled, framed
@@ -144,6 +146,24 @@ class TestGrpcioClient:
     def test_stream_of_large_requests_is_read_as_it_comes(self, stub: Any, pb: Any) -> None:
         requests = (pb.HelloRequest(name="x" * 900_000) for _ in range(8))
         assert [len(user.name) for user in stub.SayHelloStream(requests, timeout=30)] == [900_006] * 8
+
+
+def test_requests_that_come_to_their_end_while_what_there_was_is_dealt_with_are_read() -> None:
+    """Another thread may read the rest between the look at what has come and the look at whether that is all."""
+    stream = SimpleNamespace(remote_end=False, unread=0, whole=None)
+
+    def take() -> bytes | None:
+        whole, stream.whole, stream.unread = stream.whole, None, 0
+        return whole
+
+    def flush() -> None:
+        if not stream.remote_end:
+            stream.remote_end, stream.whole, stream.unread = True, framed(b"last"), 9
+
+    stream.take = take
+    call = Served.__new__(Served)
+    call.stream, call.active, call.connection = stream, True, cast(Any, SimpleNamespace(flush=flush))
+    assert list(call._requests(None)) == [b"last"]
 
 
 class TestScripts:
