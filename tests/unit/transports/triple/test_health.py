@@ -226,6 +226,7 @@ def test_asked_for_and_not_installed_names_the_extra(
     server = TripleTransport(FakeMesh()).server(**given)
     with pytest.raises(ConfigError, match=r"pyrpc-xds\[triple\]"):
         server.start()
+    server.stop(0).wait(5)  # what it listens on is closed
     server = TripleTransport(FakeMesh()).server(address="127.0.0.1:0")
     server.start()
     server.stop(0).wait(5)
