@@ -15,6 +15,7 @@ import functools
 import gc
 import inspect
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -153,3 +154,19 @@ def of_grpc(task: asyncio.Task[Any]) -> bool:
     """A task that grpc.aio runs for a server or channel of a fixture, and ends with it."""
     code = getattr(task.get_coro(), "cr_code", None)
     return code is not None and "grpc" in code.co_filename
+
+
+@pytest.fixture
+def refused() -> Iterator[Callable[[], str]]:
+    """Addresses of this machine that refuse connections for as long as the test runs."""
+    held: list[socket.socket] = []
+
+    def make() -> str:
+        bound = socket.socket()
+        bound.bind(("127.0.0.1", 0))  # bound, not listening: nobody else gets the port
+        held.append(bound)
+        return f"127.0.0.1:{bound.getsockname()[1]}"
+
+    yield make
+    for bound in held:
+        bound.close()

@@ -10,7 +10,7 @@ import random
 import socket
 import struct
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -229,9 +229,8 @@ async def test_server_that_does_not_accept_ends_at_the_deadline() -> None:
             sock.close()
 
 
-async def test_refused_connection_goes_to_the_next_endpoint() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        dead = f"127.0.0.1:{unused.getsockname()[1]}"
+async def test_refused_connection_goes_to_the_next_endpoint(refused: Callable[[], str]) -> None:
+    dead = refused()
     async with serving(AioHandler()) as server:
         mesh = FakeMesh(dead, server.address)
         async with client_of(mesh) as client:

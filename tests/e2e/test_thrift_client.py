@@ -195,9 +195,8 @@ def test_configuration_that_does_not_come_is_a_deadline_with_the_reason() -> Non
 # -- broken servers ----------------------------------------------------------------------------------------------
 
 
-def test_refused_connection_goes_to_the_next_endpoint() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        dead = f"127.0.0.1:{unused.getsockname()[1]}"
+def test_refused_connection_goes_to_the_next_endpoint(refused: Callable[[], str]) -> None:
+    dead = refused()
     with thriftpy2_server(PAIR, Handler()) as alive:
         mesh = FakeMesh(dead, alive)
         with client_of(mesh) as client:
@@ -206,11 +205,8 @@ def test_refused_connection_goes_to_the_next_endpoint() -> None:
             assert [each.failures for each in mesh.endpoints] == [1, 0]
 
 
-def test_all_endpoints_refusing_names_each() -> None:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
-    dead = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
-    for each in sockets:
-        each.close()
+def test_all_endpoints_refusing_names_each(refused: Callable[[], str]) -> None:
+    dead = [refused() for _ in range(3)]
     mesh = FakeMesh(*dead)
     with client_of(mesh) as client, pytest.raises(ThriftUnavailable) as error:
         client.ping("x")

@@ -48,7 +48,8 @@ async def run_async(start: Start) -> Started:
                 case Configure(seconds):
                     course.answer = await start.target.router.wait_async(seconds)
                 case Connect(connection, seconds):
-                    course.answer = await connection.on_loop(loop).connect(seconds)
+                    channel = connection.on_loop(loop)
+                    course.answer = channel if (ready := await channel.connect(seconds)) else ready
                 case Explain(connection, seconds):
                     course.answer = await connection.on_loop(loop).reason(seconds)
                 case Pause(seconds):
@@ -215,13 +216,8 @@ class AioTripleChannel(grpc.aio.Channel):
         return self._ended
 
     async def _started(self, start: Start, credentials: Any, compression: Any, requests: Any) -> Any:
-        while True:
-            connection, seconds = await run_async(start)
-            try:
-                channel: AioConnection = connection.on_loop(asyncio.get_running_loop())
-            except Drained:
-                continue
-            return _called(channel, start.method, requests, seconds, start.metadata, credentials, compression)
+        channel, seconds = await run_async(start)
+        return _called(channel, start.method, requests, seconds, start.metadata, credentials, compression)
 
     def _later(self, method: Method, begin: Coroutine[Any, Any, Any], timeout: float | None) -> Any:
         task = asyncio.get_running_loop().create_task(begin, name=f"pyrpc-xds-triple-start {method.path}")

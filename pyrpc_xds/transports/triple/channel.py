@@ -161,11 +161,8 @@ class TripleChannel(grpc.Channel):
         return self._started(begun) if isinstance(begun, Start) else begun
 
     def _started(self, start: Start) -> Ready:
-        while True:
-            connection, seconds = run_blocking(start)
-            call = connection.usable(start.method.key)
-            if call is not None:
-                return call, seconds, start.metadata
+        call, seconds = run_blocking(start)
+        return call, seconds, start.metadata
 
     def _later(
         self,

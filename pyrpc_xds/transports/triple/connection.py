@@ -92,92 +92,98 @@ class Connection:
     def __repr__(self) -> str:
         return f"<Connection {self.address}{' drained' if self._drained else ''}>"
 
+    def _made(self) -> Any:
+        return grpc.insecure_channel(
+            grpc_address(self.address),
+            options=self._connector.options,
+            compression=self._connector.compression,
+        )
+
     def _opened(self) -> Any:
         with self._lock:
             if self._drained:
                 raise Drained
             if self._channel is None:
-                self._channel = grpc.insecure_channel(
-                    grpc_address(self.address),
-                    options=self._connector.options,
-                    compression=self._connector.compression,
-                )
+                self._channel = self._made()
                 # grpcio's public API for connectivity starts two threads per channel and polls; the state
                 # itself is only on the private object. 0.5 us a read.
                 if self.short is None:
                     self.state = self._channel._channel.check_connectivity_state
             return self._channel
 
-    def call(self, key: tuple[Any, ...]) -> Any:
-        """grpcio's multicallable for a method.
+    def reach(self, key: tuple[Any, ...], seconds: float) -> Any:
+        """Connect; returns grpcio's multicallable for a method, False (failed), or ``None``: time is up.
+
+        A channel that failed and waits to try again has failed: gRPC's own rule for calls that do not wait. The
+        multicallable can be called although the endpoint has left meanwhile.
 
         :param key: kind, path, serializer, deserializer, whether registered.
-        :raises Drained: the endpoint has left.
+        :param seconds: the longest wait.
+        :raises Drained: the endpoint has left, and is not connected.
         """
-        found = self.calls.get(key)
-        if found is None and self.short is not None and key[0] == "unary_unary":
-            with self._lock:
-                if self._drained:
-                    raise Drained
-                if len(self.calls) >= _MAX_METHODS:
-                    self.calls = {}
-                found = self.calls[key] = self.short.unary_unary(key, lambda: self._long_way(key))
-        elif found is None:
-            channel = self._opened()
-            with self._lock:  # grpcio registers methods without one
-                if self._drained:
-                    raise Drained
-                if len(self.calls) >= _MAX_METHODS:
-                    self.calls = {}
-                found = _multicallable(channel, key)
-                if key[0] == "unary_stream" and self._connector.single_threaded:
-                    found = _HoldingChannel(found, channel)
-                self.calls[key] = found
+        try:
+            if self.short is None:
+                channel = self._opened()
+                ready = self._watched(channel, seconds)
+                return self._kept(key, lambda: self._method(channel, key)) if ready else ready
+            if self._drained:
+                raise Drained
+            held = self.short.connect(seconds)
+            if held:
+                if key[0] == "unary_unary":
+                    # An endpoint that has left keeps no connection: this call holds its own.
+                    own = held if self._drained else None
+                    way = self.short.unary_unary(key, lambda: self._long_way(key), own)
+                else:
+                    way = self._long_way(key)
+                return self._kept(key, lambda: way)
+        except ValueError:
+            return False  # closed meanwhile
+        if self._drained:
+            raise Drained
+        return held
+
+    def _kept(self, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
+        """The multicallable, for all calls to the method while the endpoint has not left."""
+        with self._lock:  # grpcio registers methods without one
+            found = self.calls.get(key)
+            if found is None:
+                found = make()
+                if not self._drained:
+                    if len(self.calls) >= _MAX_METHODS:
+                        self.calls = {}
+                    self.calls[key] = found
+            return found
+
+    def _method(self, channel: Any, key: tuple[Any, ...]) -> Any:
+        found = _multicallable(channel, key)
+        if key[0] == "unary_stream" and self._connector.single_threaded:
+            return _HoldingChannel(found, channel)
         return found
 
     def _long_way(self, key: tuple[Any, ...]) -> Any:
-        """grpcio's multicallable for a method that has a short way.
+        """grpcio's multicallable where there is a short way too.
 
         :raises ValueError: closed meanwhile.
         """
         try:
             channel = self._opened()
         except Drained:
-            raise ValueError(f"the endpoint {self.address} has left") from None
+            assert self.short is not None
+            self.short.state()  # the ValueError
+            channel = self._made()  # the call was on its way when the endpoint left
         with self._lock:
-            return _multicallable(channel, key)
+            return self._method(channel, key)
 
-    def usable(self, key: tuple[Any, ...]) -> Any:
-        """As :meth:`call`, but ``None`` where the endpoint has left."""
-        try:
-            return self.call(key)
-        except (Drained, ValueError):  # ValueError: closed meanwhile
-            return None
-
-    def connect(self, seconds: float) -> bool | None:
+    def _watched(self, channel: Any, seconds: float) -> bool | None:
         """Wait until the channel is READY (True), has failed (False), or time is up (``None``).
 
-        A channel that failed and waits to try again has failed: gRPC's own rule for calls that do not wait.
-
-        :param seconds: the longest wait.
-        :raises Drained: the endpoint has left.
+        :raises ValueError: closed meanwhile.
         """
-        if self.short is not None:
-            if self._drained:
-                raise Drained
-            try:
-                ready = self.short.connect(seconds)
-            except ValueError:
-                return False  # closed meanwhile
-            if not ready and self._drained:
-                raise Drained
-            return ready
         until = time.monotonic() + seconds
-        channel = self._opened()
         if not self._connecting.acquire(timeout=max(seconds, 0)):
             return None
         try:
-            # ValueError: closed meanwhile.
             inner = channel._channel
             state = inner.check_connectivity_state(True)
             while state in (IDLE, CONNECTING):
@@ -187,8 +193,6 @@ class Connection:
                 inner.watch_connectivity_state(state, time.time() + left)
                 state = inner.check_connectivity_state(True)
             return bool(state == READY)
-        except ValueError:
-            return False
         finally:
             self._connecting.release()
 

@@ -56,9 +56,11 @@ class Configure(NamedTuple):
 
 
 class Connect(NamedTuple):
-    """Connect within ``seconds``; send back True (READY), False (failed) or ``None`` (time is up).
+    """Connect within ``seconds``; send back what to call on, False (failed) or ``None`` (time is up).
 
-    :class:`Drained` may be thrown in.
+    What is sent back still takes a call if the endpoint leaves before it is made: an endpoint that comes and goes
+    faster than it can be connected would otherwise be connected again and again, and no call begin. It is thrown
+    :class:`Drained` where the endpoint had left before.
     """
 
     connection: Connection
@@ -79,8 +81,8 @@ class Pause(NamedTuple):
 
 
 Step = Configure | Connect | Explain | Pause
-#: The connection to call on, and the seconds that the call may take.
-Started = tuple[Connection, float | None]
+#: What the answer to :class:`Connect` was, and the seconds that the call may take.
+Started = tuple[Any, float | None]
 
 
 class Target:
@@ -187,7 +189,7 @@ class Start:
                     now = clock()
                     seconds = shorter(destination, None if asked is None else asked - now)
                     until = None if seconds is None else now + seconds
-                connection = yield from self._connected(cluster, endpoint, until, clock)
+                reached = yield from self._connected(cluster, endpoint, until, clock)
             except Drained:
                 # Decided by a configuration that has been replaced meanwhile. Nothing has begun: decide anew.
                 if self.over():
@@ -213,12 +215,12 @@ class Start:
                 continue
             left = None if until is None else until - clock()
             if left is not None and left <= 0:
-                raise self._late(f"just as {connection.address} was connected")
-            return connection, left
+                raise self._late("just as its endpoint was connected")
+            return reached, left
 
     def _connected(
         self, cluster: LiveCluster, endpoint: LiveEndpoint, until: float | None, clock: Callable[[], float]
-    ) -> Generator[Step, Any, Connection]:
+    ) -> Generator[Step, Any, Any]:
         limit = until if until is not None else clock() + CONNECT_SECONDS
         tried: list[LiveEndpoint] = []
         slow: list[LiveEndpoint] = []
@@ -227,14 +229,15 @@ class Start:
         for _ in range(2 * MAX_ENDPOINTS):
             if endpoint not in tried:
                 seconds = _at_most(PATIENCE_SECONDS, limit - clock())
-                ready = yield Connect(endpoint.connection, seconds)
-                if ready:
-                    return _reached(endpoint)
+                reached = yield Connect(endpoint.connection, seconds)
+                if reached:
+                    _answered(endpoint)
+                    return reached
                 tried.append(endpoint)
-                if ready is None:
+                if reached is None:
                     slow.append(endpoint)
                 # A deadline that left it no time to answer says nothing about the endpoint.
-                if ready is False or seconds == PATIENCE_SECONDS:
+                if reached is False or seconds == PATIENCE_SECONDS:
                     endpoint.connection.failing = True
                     endpoint.failed()
                 if len(tried) == MAX_ENDPOINTS or clock() >= limit:
@@ -245,10 +248,11 @@ class Start:
             if self.over():
                 raise self._cancelled()
             endpoint = slow.pop(0)
-            ready = yield Connect(endpoint.connection, _at_most(PATIENCE_SECONDS, limit - clock()))
-            if ready:
-                return _reached(endpoint)
-            if ready is None:
+            reached = yield Connect(endpoint.connection, _at_most(PATIENCE_SECONDS, limit - clock()))
+            if reached:
+                _answered(endpoint)
+                return reached
+            if reached is None:
                 slow.append(endpoint)
         addresses = ", ".join(each.address for each in tried)
         if until is not None and clock() >= until:
@@ -272,12 +276,11 @@ def _at_most(seconds: float, left: float) -> float:
     return max(min(seconds, left), 0.0)
 
 
-def _reached(endpoint: LiveEndpoint) -> Connection:
+def _answered(endpoint: LiveEndpoint) -> None:
     connection: Connection = endpoint.connection
     if connection.failing:
         connection.failing = False
         endpoint.succeeded()
-    return connection
 
 
 class Course:
@@ -308,7 +311,7 @@ class Course:
 
 
 def run_blocking(start: Start) -> Started:
-    """Carry out the steps in the calling thread."""
+    """Carry out the steps in the calling thread; what is returned to call on is grpcio's multicallable."""
     course = Course(start)
     while (step := course.next()) is not None:
         try:
@@ -316,7 +319,7 @@ def run_blocking(start: Start) -> Started:
                 case Configure(seconds):
                     course.answer = start.target.router.wait(seconds)
                 case Connect(connection, seconds):
-                    course.answer = connection.connect(seconds)
+                    course.answer = connection.reach(start.method.key, seconds)
                 case Explain(connection, seconds):
                     course.answer = connection.reason(seconds)
                 case Pause(seconds):

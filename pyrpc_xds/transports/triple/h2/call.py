@@ -12,6 +12,7 @@ from . import wire
 from .outcome import CallFailed, FinishedCall
 
 if TYPE_CHECKING:
+    from .connection import ClientConnection
     from .endpoint import Endpoint
 
 _NONE = grpc.Compression.NoCompression
@@ -25,12 +26,20 @@ class UnaryUnary:
 
     :param endpoint: where to.
     :param method: grpcio's multicallable for the same method of the same address, made when it is needed.
+    :param held: a connection to keep open while this is there.
     """
 
     def __init__(
-        self, endpoint: Endpoint, method: Any, path: str, serializer: Any, deserializer: Any
+        self,
+        endpoint: Endpoint,
+        method: Any,
+        path: str,
+        serializer: Any,
+        deserializer: Any,
+        held: ClientConnection | None = None,
     ) -> None:
         self._endpoint = endpoint
+        self._held = held
         self._most_sent = endpoint.most_sent if endpoint.most_sent >= 0 else sys.maxsize
         self._method = method
         self._serializer = serializer

@@ -33,8 +33,8 @@ class Lost(Exception):
 class ClientConnection:
     """A connection that calls are made on.
 
-    Life span: made by :class:`.endpoint.Endpoint`; shut down when the peer has closed it, or when it is retired and
-    the last call has ended.
+    Life span: made by :class:`.endpoint.Endpoint`; shut down when the peer has closed it, or when it is garbage: the
+    endpoint holds it until it leaves the mesh, and every call while it runs.
 
     :param module: :mod:`pyrpc_xds._h2`, loaded.
     :param limits: bytes of a response message, bytes of its headers, bytes that the peer may send ahead.
@@ -48,9 +48,10 @@ class ClientConnection:
     ) -> None:
         self._broken = (OSError, EOFError, module.H2Error)
         self.peer = peer
+        self.usable = False
+        self.closed = True  # until there is something to close
         self.session: Any = module.Session(False, *limits, 0)
         self.session.attach(connected.detach())
-        self.usable = False
         self.closed = False
         self.why = ""
         self._code = grpc.StatusCode.UNAVAILABLE  # of the calls that run when it is closed
@@ -59,6 +60,11 @@ class ClientConnection:
         self._waiting: dict[Any, threading.Lock] = {}
         self.when_closed: Callable[[], None] = _nothing
         self._pings = 0
+
+    def __del__(self) -> None:
+        # The results of calls keep the session, not this.
+        if not self.closed:
+            self.session.close()
 
     def __repr__(self) -> str:
         return f"<ClientConnection {self.peer}{' closed' if self.closed else ''}>"
@@ -248,12 +254,6 @@ class ClientConnection:
     def alive(self) -> bool:
         """Whether every ping was answered."""
         return bool(self.session.pings >= self._pings)
-
-    def retire(self, after_a_call: bool = False) -> None:
-        """Close when the running calls have ended. One that was sent here before goes on, even if it has not begun."""
-        self._going = True
-        if not self.session.streams and not after_a_call:
-            self._lose("it was let go")
 
     def close(self, why: str, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE) -> None:
         """End the running calls with ``code`` and close."""

@@ -6,6 +6,7 @@ import contextlib
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -30,6 +31,9 @@ _CONNECT_SECONDS = 5.0
 class Endpoint:
     """The way to one address.
 
+    Life span of its connection: one that has not left the mesh holds it. One that has left lets it go, and the calls
+    that run or are about to hold it: it closes when the last of them has ended.
+
     :param address: ``ip:port``, ``[v6]:port`` or ``unix:PATH``.
     :param options: grpc channel options; those of messages' size, keepalive and user agent count.
     """
@@ -53,6 +57,8 @@ class Endpoint:
         )
         self.module: Any = library.load()
         self.current: ClientConnection | None = None
+        # The one that was let go, while calls hold it: so that they share it.
+        self._left: Callable[[], ClientConnection | None] = _gone
         self._lock = threading.Lock()
         self._retired = False
         self._closed = False
@@ -67,16 +73,20 @@ class Endpoint:
         current = self.current
         return 2 if current is not None and current.ready() else 0
 
-    def unary_unary(self, key: tuple[Any, ...], long_way: Callable[[], Any]) -> UnaryUnary:
+    def unary_unary(
+        self, key: tuple[Any, ...], long_way: Callable[[], Any], held: ClientConnection | None = None
+    ) -> UnaryUnary:
         """The multicallable of a method.
 
         :param key: kind, path, serializer, deserializer, whether registered.
         :param long_way: makes grpcio's.
+        :param held: what :meth:`connect` returned, to keep open where the endpoint has left.
         """
-        return UnaryUnary(self, long_way, *key[1:4])
+        _, path, serializer, deserializer, *_ = key
+        return UnaryUnary(self, long_way, path, serializer, deserializer, held)
 
-    def connect(self, seconds: float) -> bool | None:
-        """Connect: True, False (failed), or ``None``: time is up.
+    def connect(self, seconds: float) -> ClientConnection | bool | None:
+        """Connect; returns the connection, False (failed), or ``None``: time is up.
 
         :raises ValueError: the endpoint is closed.
         """
@@ -84,16 +94,18 @@ class Endpoint:
         if not self._lock.acquire(timeout=max(seconds, 0)):
             return None
         try:
-            if self.state():
-                return True
+            self.state()  # is it closed?
+            there = self.current or self._left()
+            if there is not None and there.ready():
+                return there
             made = self._made(max(until - time.monotonic(), 0.001))
             self.current = made
             if self._closed:
                 self.close()
             elif self._retired:
-                made.retire(after_a_call=True)
+                self.retire()
             KEEPER.keep(made, self.keepalive)
-            return made.usable
+            return made if made.usable else False
         except TimeoutError:
             return None
         except (OSError, Lost):
@@ -124,7 +136,7 @@ class Endpoint:
         :raises CallFailed: it ended otherwise; :class:`ValueError`: the endpoint is closed.
         """
         for left in _ATTEMPTS_LEFT:
-            connection = self.current
+            connection = self.current or self._left()
             if connection is None or not connection.usable:
                 connection = self._again(until)
             try:
@@ -144,9 +156,8 @@ class Endpoint:
         seconds = _CONNECT_SECONDS
         if until is not None:
             seconds = min(seconds, max(until - time.monotonic(), 0))
-        done = self.connect(seconds)
-        connection = self.current
-        if done and connection is not None:
+        connection = self.connect(seconds)
+        if isinstance(connection, ClientConnection):
             return connection
         if until is not None and time.monotonic() >= until:
             raise CallFailed(grpc.StatusCode.DEADLINE_EXCEEDED, f"{self.address}: not connected in time")
@@ -155,22 +166,27 @@ class Endpoint:
     def retire(self) -> None:
         """The endpoint has left: the connection closes when its calls have ended."""
         self._retired = True
-        if self.current is not None:
-            self.current.retire()
+        current, self.current = self.current, None
+        if current is not None:
+            self._left = weakref.ref(current)
 
     def close(self) -> None:
         """End the running calls as CANCELLED and close."""
         self._closed = True
-        current, self.current = self.current, None
+        current, self.current = self.current or self._left(), None
         if current is not None:
             current.close("the channel was closed", grpc.StatusCode.CANCELLED)
 
     def after_fork(self) -> None:
         """In a forked child: begin without the parent's connection."""
         self._lock = threading.Lock()
-        current, self.current = self.current, None
+        current, self.current = self.current or self._left(), None
         if current is not None:
             current.abandon()
+
+
+def _gone() -> None:
+    return None
 
 
 def _connected(address: str, seconds: float) -> socket.socket:

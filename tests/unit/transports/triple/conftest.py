@@ -159,22 +159,6 @@ def connect() -> Iterator[Callable[..., Client]]:
 
 
 @pytest.fixture
-def refused() -> Iterator[Callable[[], str]]:
-    """Addresses of this machine that refuse connections for as long as the test runs."""
-    held: list[socket.socket] = []
-
-    def make() -> str:
-        bound = socket.socket()
-        bound.bind(("127.0.0.1", 0))  # bound, not listening: nobody else gets the port
-        held.append(bound)
-        return f"127.0.0.1:{bound.getsockname()[1]}"
-
-    yield make
-    for bound in held:
-        bound.close()
-
-
-@pytest.fixture
 def silent() -> Iterator[str]:
     """An address that accepts no connection and refuses none: its queue is full, so the kernel drops SYNs."""
     with socket.socket() as listener:

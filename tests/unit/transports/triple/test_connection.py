@@ -194,7 +194,7 @@ class TestLeaving:
             client.router.serve()
             eventually(lambda: sockets() == before)
             with pytest.raises(connection_module.Drained):
-                connection.connect(1)
+                connection.reach(("unary_unary", "/pkg.Greeter/SayHello", None, None, None), 1)
             client.router.serve(server.address)
 
     def test_call_that_picked_just_before_the_endpoint_left_goes_elsewhere(

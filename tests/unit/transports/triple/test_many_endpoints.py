@@ -9,6 +9,8 @@ from typing import Any
 import grpc
 import pytest
 
+from pyrpc_xds.transports.triple.connection import Drained
+
 MANY = 1_000
 
 
@@ -68,5 +70,6 @@ def test_endpoint_that_left_keeps_no_channel_and_opens_none(
     endpoint = client.router.endpoints[server.address]
     endpoint.connection.drain()
     assert not endpoint.connection.calls
-    assert endpoint.connection.usable(("unary_unary", "/any", None, None, False)) is None
+    with pytest.raises(Drained):
+        endpoint.connection.reach(("unary_unary", "/any", None, None, False), 1)
     assert opened == [server.address]

@@ -60,8 +60,8 @@ class Play:
             try:
                 step = steps.throw(answer) if isinstance(answer, Exception) else steps.send(answer)
             except StopIteration as done:
-                connection, left = done.value
-                return connection.address, None if left is None else round(left, 6)
+                address, left = done.value
+                return address, None if left is None else round(left, 6)
             self.steps.append(step)
             answer = self.answer(step)
 
@@ -71,7 +71,7 @@ class Play:
                 outcomes = self.outcomes.get(connection.address, [READY])
                 outcome = outcomes.pop(0) if len(outcomes) > 1 else outcomes[0]
                 self.now += seconds if outcome is SLOW else 0
-                return outcome
+                return connection.address if outcome is READY else outcome
             case Configure(seconds):
                 self.configure()
                 if self.router.snapshot is None:

@@ -15,11 +15,12 @@ import h2.settings
 import pytest
 
 from pyrpc_xds.errors import UsageError
+from pyrpc_xds.transports.triple.h2.connection import ClientConnection
 from pyrpc_xds.transports.triple.h2.endpoint import Endpoint
 from pyrpc_xds.transports.triple.h2.outcome import CallFailed
 from tests.unit.transports.triple.conftest import Client, Running, eventually
 from tests.unit.transports.triple.h2.conftest import method
-from tests.unit.transports.triple.h2.scripted import HEAD, Peer, Server, framed
+from tests.unit.transports.triple.h2.scripted import HEAD, PATH, Peer, Server, framed
 
 Connect = Callable[..., Client]
 Start = Callable[..., Running]
@@ -404,12 +405,44 @@ class TestFlow:
         with Server(serve) as server, ThreadPoolExecutor(1) as pool:
             made = endpoint(server.address)
             future = pool.submit(method(made), b"", 10)
-            connection: Any = made.current
-            eventually(lambda: connection.session.streams == 1)
+            assert made.current is not None
+            session = made.current.session
+            eventually(lambda: session.streams == 1)
             made.retire()
             answered.set()
             assert future.result(10) == b"yes"
-            assert connection.closed
+        assert session.streams == 0
+
+    def test_calls_of_an_endpoint_that_left_while_it_was_connected_share_a_connection(self) -> None:
+        """Otherwise one that comes and goes faster than it is connected would have no call begin."""
+
+        def serve(peer: Peer) -> None:
+            for _ in range(3):
+                peer.answer(peer.until(Request).stream_id, b"yes")
+            assert peer.closed()
+
+        with Server(serve) as server:
+            left = Endpoint(server.address, ())
+            left.retire()
+            held = left.connect(10)
+            assert isinstance(held, ClientConnection)
+            assert left.connect(10) is held
+            key = ("unary_unary", PATH, None, None)
+            ways = [left.unary_unary(key, pytest.fail, held) for _ in range(3)]
+            del held
+            while ways:
+                assert ways.pop()(b"", 10) == b"yes"
+
+    def test_call_that_began_as_the_endpoint_left_connects_anew(self, endpoint: Dial) -> None:
+        def serve(peer: Peer) -> None:
+            peer.answer(peer.until(Request).stream_id, b"yes")
+            assert peer.closed()
+
+        with Server(Peer.closed, serve) as server:
+            made = endpoint(server.address)
+            call = method(made)
+            made.retire()
+            assert call(b"", 10) == b"yes"
 
 
 class TestConnecting:
