@@ -9,7 +9,7 @@ from pyrpc_xds.xds.cache import plain
 from pyrpc_xds.xds.session import Session
 from pyrpc_xds.xds.types import CDS, EDS, LDS
 from tests.unit.xds.build import assignment, cluster, listener, response
-from tests.unit.xds.test_session import Watcher
+from tests.unit.xds.world import Watcher
 
 
 def test_dump_is_json_and_shows_state_version_error_and_age() -> None:

@@ -17,7 +17,8 @@ from pyrpc_xds.bootstrap import Node
 from pyrpc_xds.errors import ResourceInvalid, StreamError
 from pyrpc_xds.xds.cache import ResourceState
 from pyrpc_xds.xds.decode.envelope import DiscoveryRequest, DiscoveryResponse, RawResource
-from pyrpc_xds.xds.session import RESOURCE_TIMEOUT, Session
+from pyrpc_xds.xds.session import Session
+from pyrpc_xds.xds.timers import RESOURCE_TIMEOUT
 from pyrpc_xds.xds.types import ResourceType
 
 NODE = Node("a~b~c~d")

@@ -10,7 +10,7 @@ from pyrpc_xds.xds.decode.envelope import DiscoveryResponse, RawResource
 from pyrpc_xds.xds.sidecar_types import NDS, SIDECAR_TYPES
 from pyrpc_xds.xds.types import CDS, EDS, LDS, RDS
 from tests.unit.xds.build import cluster, response, route_config
-from tests.unit.xds.test_session import Watcher, World
+from tests.unit.xds.world import Watcher, World
 
 
 def world() -> World:

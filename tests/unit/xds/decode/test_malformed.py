@@ -36,7 +36,7 @@ from tests.unit.xds.build import (
 )
 from tests.unit.xds.decode.test_proxy_listener import chain, tcp
 from tests.unit.xds.decode.test_proxy_listener import listener as proxy_listener
-from tests.unit.xds.test_session import Watcher
+from tests.unit.xds.world import Watcher
 
 GOOD: dict[ResourceType, list[bytes]] = {
     LDS: [
