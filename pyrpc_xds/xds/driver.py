@@ -21,22 +21,17 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from ..bootstrap import Bootstrap, Mode, Server
-from ..errors import ClosedError, NodeRefused, StreamError, UsageError
+from ..errors import ClosedError, StreamError, UsageError
 from .backoff import BackOff
-from .decode.envelope import decode_response, encode_node, encode_request
-from .servers import RETURN_AFTER, Servers
+from .connection import AdsConnection
+from .decode.envelope import encode_node
+from .servers import Servers
 from .session import Session
-from .stream import (
-    KEEPALIVE_TIME_MS,
-    MAX_MESSAGE_BYTES,
-    RARE_KEEPALIVE_TIME_MS,
-    TOO_MANY_PINGS,
-    AdsStream,
-    open_channel,
-)
+from .stream import MAX_MESSAGE_BYTES, AdsStream, open_stream
 from .types import TYPES, ResourceType
 from .watch import Watcher
 
@@ -46,8 +41,6 @@ _log = logging.getLogger("pyrpc_xds.xds")
 _BUG_PAUSE = 0.1
 # A turn of the loop ends after so many commands or rounds of news, so that no flood starves the rest.
 _MAX_BATCH = 1000
-LARGE = 8192
-"""Bytes of a response above which callers are let in between the steps of applying it."""
 _BREATH = 0.0001
 
 
@@ -99,8 +92,6 @@ class AdsDriver:
         self._thread: threading.Thread | None = None
         self._closed = False
         # Replaced as a whole, read anywhere.
-        self._failure: tuple[float, str] | None = None
-        self._refusal: str | None = None
         self._settled: tuple[Callable[[], None], ...] = ()
         self._fresh()
 
@@ -115,10 +106,15 @@ class AdsDriver:
             timer_is_transient=self._servers.first.resource_timer_is_transient_error,
             breathe=breathe,
         )
-        self._stream: AdsStream | None = None
-        self._probe: AdsStream | None = None  # to the first server, while another one is in use
-        self._reconnect_at: float | None = None
-        self._keepalive_ms = KEEPALIVE_TIME_MS
+        # Nothing in it refers to the driver, which may be dropped.
+        self._connection = AdsConnection(
+            self._session,
+            self._servers,
+            self._backoff,
+            partial(open_stream, self._inbox, self._max_message_bytes),
+            breathe,
+            self._version,
+        )
         self._later: list[tuple[float, int, Callable[[], None]]] = []  # a heap, by time
         self._order = itertools.count()
         self._stopping = False
@@ -178,7 +174,7 @@ class AdsDriver:
     @property
     def last_error(self) -> str | None:
         """Why the control plane cannot be reached, with server, node and age; ``None``: all is well."""
-        failure = self._failure
+        failure = self._connection.failure
         if failure is None:
             return None
         age = max(0.0, self._clock() - failure[0])
@@ -187,13 +183,12 @@ class AdsDriver:
     @property
     def refusal(self) -> str | None:
         """Why the control plane answers no node like this one (:class:`NodeRefused`); ``None``: it has not said so."""
-        return self._refusal
+        return self._connection.refusal
 
     @property
     def connected(self) -> bool:
         """Whether the control plane has taken a request on the stream that is open."""
-        stream = self._stream
-        return stream is not None and stream.taken > 0
+        return self._connection.connected
 
     @property
     def running(self) -> bool:
@@ -285,29 +280,28 @@ class AdsDriver:
                 except Exception as error:
                     # A bug of ours must not end the updates for good: what is held stays, the stream starts anew.
                     _log.exception("a turn of the xDS thread failed")
-                    self._lost(StreamError(f"internal error: {type(error).__name__}: {error}"))
+                    failure = StreamError(f"internal error: {type(error).__name__}: {error}")
+                    self._connection.lost(failure, self._clock())
                     time.sleep(_BUG_PAUSE)
         finally:
-            self._end_probe()
-            self._end_stream()
+            self._connection.close()
             _living.discard(self)
 
     def _turn(self) -> None:
+        connection = self._connection
         message_from = self._take()
         if self._stopping:
             return
         now = self._clock()
         self._session.expire(now)
-        if self._reconnect_at is not None and self._reconnect_at <= now:
-            self._reconnect_at = None
+        connection.expire(now)
         while self._later and self._later[0][0] <= now:
             self._guarded(heapq.heappop(self._later)[2])
         self._deliver()
-        if self._stream is None and self._reconnect_at is None and any(self._session.cache):
-            self._connect(now)
-        if self._stream is not None:
-            for request in self._session.requests():
-                self._stream.send(encode_request(request, self._version))
+        if connection.due and any(self._session.cache) and not connection.open(now):
+            self._deliver()
+        if connection.stream is not None:
+            connection.send(self._session.requests())
         if message_from is not None:
             message_from.processed()
 
@@ -317,7 +311,8 @@ class AdsDriver:
         :returns: the stream that the message came from, its reader waiting.
         """
         later = self._later[0][0] if self._later else None
-        timers = [at for at in (self._session.next_timer(), self._reconnect_at, later) if at is not None]
+        times = (self._session.next_timer(), self._connection.next_timer(), later)
+        timers = [at for at in times if at is not None]
         timeout = max(0.0, min(timers) - self._clock()) if timers else None
         for _ in range(_MAX_BATCH):
             try:
@@ -332,22 +327,8 @@ class AdsDriver:
                 self._guarded(item)
                 continue
             stream: AdsStream = item[0]
-            message: bytes | None = item[1]
-            error: StreamError | None = item[2]
-            if stream is self._probe:
-                self._probed(message, error)
-                continue
-            if stream is not self._stream:
-                continue  # the last words of a stream that was given up
-            if message is not None:
-                self._received(stream, message)
-                return stream if self._stream is stream else None
-            if error is not None:
-                self._lost(error)
-            else:
-                stream.taken += 1
-                if stream.taken == stream.handed:
-                    self._session.sent(self._clock())
+            if self._connection.heard(stream, item[1], item[2], self._clock()):
+                return stream
         return None
 
     def _deliver(self) -> None:
@@ -368,107 +349,6 @@ class AdsDriver:
         except Exception:
             _log.exception("a callback of the xDS thread failed")
 
-    def _connect(self, now: float) -> None:
-        try:
-            channel = open_channel(self.server, self._keepalive_ms, self._max_message_bytes)
-            self._session.opened(now)
-            self._stream = AdsStream(self._inbox, channel, now)
-        except Exception as error:
-            # Unreadable certificates, a target that grpc refuses: they may be put right, so keep trying.
-            self._session.opened(now)
-            self._ended(StreamError(f"{type(error).__name__}: {error}"), now, now)
-            self._deliver()
-
-    def _received(self, stream: AdsStream, message: bytes) -> None:
-        now = self._clock()
-        try:
-            response = decode_response(message)
-            if len(message) > LARGE:
-                breathe()
-            self._session.received(response, now)
-            if len(message) > LARGE:
-                breathe()
-        except StreamError as error:
-            self._lost(error)
-            return
-        if self._session.answered:
-            self._failure = self._refusal = None
-            if not self._servers.fallen_back:
-                self._end_probe()
-
-    def _lost(self, error: StreamError) -> None:
-        stream = self._stream
-        if stream is not None:
-            self._end_stream()
-            self._ended(error, stream.opened_at, self._clock())
-
-    def _ended(self, error: StreamError, opened_at: float, now: float) -> None:
-        answered = self._session.answered
-        if TOO_MANY_PINGS in str(error).lower():
-            self._keepalive_ms = RARE_KEEPALIVE_TIME_MS
-        text = f"control plane {self.server.uri}: {error}"
-        server = self.server
-        at_once = not answered and self._servers.failed(needed=self._session.lacking)
-        delay = 0.0 if at_once else self._backoff.delay(answered=answered, lifetime=now - opened_at)
-        if self.server is not server:
-            self._session.switched()
-        if at_once:
-            self._look_for_the_first()
-        self._failure = (now, text)
-        self._refusal = text if isinstance(error, NodeRefused) else self._refusal
-        _log.log(logging.INFO if answered else logging.WARNING, "%s; next attempt in %.1f s", text, delay)
-        told = None if at_once else StreamError(f"{text} (node {self.bootstrap.node.id!r})")
-        self._session.closed(now, told)
-        self._reconnect_at = now + delay
-
-    def _look_for_the_first(self) -> None:
-        """Ask the first server after a while, and return to it once it answers.
-
-        A connection proves nothing: what accepts it may be a load balancer before a control plane that is gone.
-        """
-
-        def begin() -> None:
-            if not self._servers.fallen_back or self._probe is not None:
-                return
-            question = self._session.question()
-            if question is None:
-                self._look_for_the_first()
-                return
-            now = self._clock()
-            try:
-                channel = open_channel(self._servers.first, self._keepalive_ms, self._max_message_bytes)
-                self._probe = AdsStream(self._inbox, channel, now)
-                self._probe.send(encode_request(question, self._version))
-            except Exception as error:  # unreadable certificates: they may be put right
-                _log.info("control plane %s: %s: %s", self._servers.first.uri, type(error).__name__, error)
-                self._look_for_the_first()
-
-        at = self._clock() + RETURN_AFTER
-        heapq.heappush(self._later, (at, next(self._order), begin))
-
-    def _probed(self, message: bytes | None, error: StreamError | None) -> None:
-        if message is None and error is None:
-            return
-        self._end_probe()
-        if error is not None:
-            self._look_for_the_first()
-        elif self._servers.fallen_back:
-            _log.info("control plane %s answers again", self._servers.first.uri)
-            self._servers.back()
-            self._session.switched()
-            self._end_stream()
-            self._reconnect_at = None
-
-    def _end_probe(self) -> None:
-        probe, self._probe = self._probe, None
-        if probe is not None:
-            probe.end()
-
-    def _end_stream(self) -> None:
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            stream.end()
-
     # ---- fork
 
     def _after_fork(self) -> None:
@@ -476,10 +356,9 @@ class AdsDriver:
 
         They are kept from being finalised; subscriptions are forgotten, the next one starts a new thread.
         """
-        _abandoned.append((self._stream, self._probe, self._thread, self._session, self._inbox))
+        _abandoned.append((self._connection, self._thread, self._session, self._inbox))
         self._lock = threading.Lock()
         self._thread = None
-        self._failure = self._refusal = None
         self._fresh()
 
 

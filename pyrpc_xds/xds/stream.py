@@ -97,13 +97,21 @@ class AdsStream:
         self._inbox.put((self, None, error))
 
 
-def open_channel(server: Server, keepalive_ms: int, max_message_bytes: int) -> grpc.Channel:
-    """A channel to ``server``, not connected yet.
+def open_stream(
+    inbox: queue.SimpleQueue[Any], max_message_bytes: int, server: Server, keepalive_ms: int, now: float
+) -> AdsStream:
+    """A stream to ``server`` on a channel of its own, not connected yet.
 
-    :param keepalive_ms: milliseconds of silence after which the connection is tried.
+    :param inbox: of the driver.
     :param max_message_bytes: longest response that is accepted.
+    :param keepalive_ms: milliseconds of silence after which the connection is tried.
+    :param now: the driver's clock.
     :raises ConfigError: a file of its credentials cannot be read.
     """
+    return AdsStream(inbox, _open_channel(server, keepalive_ms, max_message_bytes), now)
+
+
+def _open_channel(server: Server, keepalive_ms: int, max_message_bytes: int) -> grpc.Channel:
     options = (
         ("grpc.max_receive_message_length", max_message_bytes),
         ("grpc.keepalive_time_ms", keepalive_ms),

@@ -421,7 +421,7 @@ def test_further_servers_are_left_alone_while_the_first_answers(server: AdsServe
 def test_the_next_server_is_used_where_the_first_cannot_be_had_at_the_start_and_the_first_once_it_can(
     server: AdsServer, spare: AdsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pyrpc_xds.xds.driver.RETURN_AFTER", 0.1)
+    monkeypatch.setattr("pyrpc_xds.xds.connection.RETURN_AFTER", 0.1)
     server.set(LDS.type_url, listener("a", hcm(rds=rds("first"))))
     spare.set(LDS.type_url, listener("a", hcm(rds=rds("spare"))))
     server.stop()
@@ -440,7 +440,7 @@ def test_the_next_server_is_used_where_the_first_cannot_be_had_at_the_start_and_
 def test_the_first_server_is_returned_to_once_it_answers_and_not_when_it_only_accepts(
     server: AdsServer, spare: AdsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pyrpc_xds.xds.driver.RETURN_AFTER", 0.05)
+    monkeypatch.setattr("pyrpc_xds.xds.connection.RETURN_AFTER", 0.05)
     spare.set(LDS.type_url, listener("a", hcm(rds=rds("spare"))))
     server.broken = "no healthy upstream"
     watcher = Recorder()
@@ -489,11 +489,11 @@ def test_server_that_allows_few_pings_is_pinged_rarely_from_then_on(server: AdsS
     server.refusal = "Too many pings"
     watcher = Recorder()
     with driving(server.address) as driver:
-        assert driver._keepalive_ms < 30_000
+        assert driver._connection.keepalive_ms < 30_000
         driver.subscribe(LDS, "a", watcher)
         assert "Too many pings" in str(watcher.next("error"))
         watcher.next("changed")
-        assert driver._keepalive_ms >= 300_000
+        assert driver._connection.keepalive_ms >= 300_000
 
 
 def test_bug_in_a_turn_is_logged_and_the_updates_go_on(
