@@ -1,14 +1,17 @@
 """A program that forks while calls of its Thrift client are in flight, on connections that calls share or not.
 
 ``python -m tests.e2e.forking_calls sync|aio MULTIPLEXED ADDRESS``: eight callers in other threads (or in tasks of a
-loop that runs in one) call on while the main thread forks; then both processes make calls of their own. An answer
-that is not that of its call is an error. The exit code is 0 if all went well in both.
+loop that runs in one) call on while the main thread forks. The child must have none of the parent's connections, and
+the parent must keep them: then both processes make calls of their own. An answer that is not that of its call is an
+error. The exit code is 0 if all went well in both.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import socket
+import stat
 import sys
 import threading
 import traceback
@@ -34,6 +37,23 @@ def text_of(caller: int, number: int) -> str:
 def checked(sent: str, answer: str) -> None:
     if answer != sent:
         raise AssertionError(f"{os.getpid()} sent {sent!r} and was answered {answer!r}")
+
+
+def connections_to(address: str) -> set[str]:
+    """The local ends of this process's connections to a server."""
+    found = set()
+    host, _, port = address.rpartition(":")
+    for name in os.listdir("/dev/fd"):
+        fd = int(name)
+        try:
+            if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+                continue
+            with socket.socket(fileno=os.dup(fd)) as sock:
+                if sock.getpeername() == (host, int(port)):
+                    found.add(str(sock.getsockname()))
+        except OSError:
+            pass  # it has no peer, or was closed meanwhile
+    return found
 
 
 class Background:
@@ -132,10 +152,14 @@ def main() -> int:
     background = Background(run, threads)
     with background.running():
         background.more()
+        before = connections_to(address)
+        assert before
         child = os.fork()
         if child == 0:
             code = 1
             try:
+                inherited = connections_to(address)
+                assert not inherited, f"the child holds {inherited}"
                 if kind == "sync":
                     for number in range(CALLS):
                         checked(text_of(0, number), client.ping(text_of(0, number)))
@@ -149,6 +173,8 @@ def main() -> int:
         background.more()
         _, status = os.waitpid(child, 0)
         background.more()
+        lost = before - connections_to(address)
+        assert not lost, f"the parent lost {lost}"
     if background.errors:
         raise background.errors[0]
     client.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import stat
@@ -13,7 +14,7 @@ from typing import Any
 from ...errors import PortNotBound
 from ..address import split
 
-__all__ = ["format_address", "is_literal", "listen", "resolve", "split"]
+__all__ = ["format_address", "is_literal", "listen", "resolve", "resolve_async", "split"]
 
 
 def format_address(family: int, name: Any) -> str:
@@ -41,12 +42,10 @@ def resolve(address: str, deadline: float) -> list[tuple[int, Any]]:
         up in a thread that is left behind when the time is over.
     :raises OSError: the name does not resolve (:class:`TimeoutError`: not in time).
     """
+    known = _known(address)
+    if known is not None:
+        return known
     host, port = split(address)
-    if port < 0:
-        return [(socket.AF_UNIX, host)]
-    if is_literal(host):
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return [(family, (host, port))]
     found: list[Any] = []
 
     def look_up() -> None:
@@ -63,6 +62,29 @@ def resolve(address: str, deadline: float) -> list[tuple[int, Any]]:
     if isinstance(found[0], OSError):
         raise found[0]
     return [(family, name) for family, _, _, _, name in found[0]]
+
+
+async def resolve_async(loop: asyncio.AbstractEventLoop, address: str) -> list[tuple[int, Any]]:
+    """The twin of :func:`resolve`; the caller sets the time limit.
+
+    :raises OSError: the name does not resolve.
+    """
+    known = _known(address)
+    if known is not None:
+        return known
+    host, port = split(address)
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [(family, name) for family, _, _, _, name in found]
+
+
+def _known(address: str) -> list[tuple[int, Any]] | None:
+    """What :func:`resolve` gives where no name service has to be asked; else ``None``."""
+    host, port = split(address)
+    if port < 0:
+        return [(socket.AF_UNIX, host)]
+    if is_literal(host):
+        return [(socket.AF_INET6 if ":" in host else socket.AF_INET, (host, port))]
+    return None
 
 
 def listen(address: str, backlog: int) -> socket.socket:

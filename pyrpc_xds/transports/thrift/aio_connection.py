@@ -8,11 +8,12 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-from .address import split
 from .aio_mux import LoopMuxPool
 from .connection import NotSent
+from .dial import dial_in_loop
 from .errors import ThriftProtocolError
 from .foreign import hint
+from .fork import reset_in_child
 from .frames import inbox_for
 from .header import Header
 from .limits import Limits, PoolLimits
@@ -207,16 +208,7 @@ class _LoopPool:
         def make() -> AioConnection:
             return AioConnection(loop, pool.wire, pool.message_limits)
 
-        host, port = split(pool.address)
-        try:
-            async with asyncio.timeout_at(deadline):
-                if port < 0:
-                    _, protocol = await loop.create_unix_connection(make, host)
-                else:
-                    _, protocol = await loop.create_connection(make, host, port)
-        except TimeoutError:
-            raise TimeoutError("no connection in time") from None
-        return protocol
+        return await dial_in_loop(loop, pool.address, deadline, make)
 
     def put(self, connection: AioConnection) -> None:
         """See :meth:`.pool.Pool.put`."""
@@ -278,6 +270,9 @@ class AioPool:
         self._lock = threading.Lock()
         # Changed under _lock, read without. What belongs to closed loops goes when another loop comes.
         self._loops: dict[asyncio.AbstractEventLoop, _LoopPool | LoopMuxPool] = {}
+        # Of the parent's loops, in a forked child.
+        self._inherited: list[object] = []
+        reset_in_child(self)
 
     def __repr__(self) -> str:
         with self._lock:
@@ -324,6 +319,14 @@ class AioPool:
                 pass
 
     close = drain
+
+    def after_fork(self) -> None:
+        """See :class:`.fork.Forkable`."""
+        self._lock = threading.Lock()
+        # Kept for good: a loop that nothing refers to closes itself, and that would take from the selector, which it
+        # shares with the parent's, what the parent waits for.
+        self._inherited.append(self._loops)
+        self._loops = {}
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

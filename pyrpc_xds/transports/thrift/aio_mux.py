@@ -7,9 +7,9 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-from .address import split
 from .codec import Codec
 from .connection import NotSent
+from .dial import dial_in_loop
 from .errors import ThriftProtocolError
 from .frames import Frames, Opener
 from .header import Header
@@ -321,16 +321,7 @@ class LoopMuxPool:
         def make() -> AioMuxConnection:
             return AioMuxConnection(loop, self._message_limits)
 
-        host, port = split(self._address)
-        try:
-            async with asyncio.timeout_at(deadline):
-                if port < 0:
-                    _, protocol = await loop.create_unix_connection(make, host)
-                else:
-                    _, protocol = await loop.create_connection(make, host, port)
-        except TimeoutError:
-            raise TimeoutError("no connection in time") from None
-        return protocol
+        return await dial_in_loop(loop, self._address, deadline, make)
 
     def put(self, stream: AioStream) -> None:
         """See :meth:`.mux_pool.MuxPool.put`."""

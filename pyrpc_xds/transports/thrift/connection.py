@@ -1,4 +1,4 @@
-"""One socket of a client: connect, send, receive, each within a deadline.
+"""One connection of a client: send, receive, each within a deadline.
 
 The kernel's socket never blocks. Python's timeout waits for an answer, within one call and through signals; it
 is changed only where it differs by more than a millisecond, which calls of one deadline do not.
@@ -6,7 +6,6 @@ is changed only where it differs by more than a millisecond, which calls of one 
 
 from __future__ import annotations
 
-import errno
 import os
 import select
 import socket
@@ -14,7 +13,7 @@ from collections.abc import Mapping
 from time import monotonic
 from typing import Any
 
-from .address import resolve
+from .dial import dial
 from .foreign import hint
 from .frames import inbox_for
 from .header import Header
@@ -156,45 +155,7 @@ class Connection:
         self.interrupt()
         self._sock.close()
 
-    def abandon(self) -> None:
-        """Let go of the socket without a word to the server: in a forked child it is the parent's."""
-        self._sock.close()
-
 
 def connect(address: str, wire: Wire, limits: Limits, deadline: float) -> Connection:
-    """Open a connection.
-
-    :param address: ``host:port``, ``[v6]:port`` or ``unix:PATH``; every address of a name is tried in turn.
-    :param deadline: of :func:`time.monotonic`.
-    :raises OSError: no address could be connected to (:class:`TimeoutError`: not in time).
-    """
-    problem: OSError = OSError(errno.EADDRNOTAVAIL, f"{address}: no address")
-    for family, name in resolve(address, deadline):
-        sock = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            _open(sock, family, name, deadline)
-            return Connection(sock, wire, limits)
-        except OSError as error:
-            sock.close()
-            problem = error
-        except BaseException:
-            sock.close()
-            raise
-    raise problem
-
-
-def _open(sock: socket.socket, family: int, name: Any, deadline: float) -> None:
-    sock.setblocking(False)
-    if family != socket.AF_UNIX:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    code = sock.connect_ex(name)
-    if code in (errno.EINPROGRESS, errno.EINTR):
-        poller = select.poll()
-        poller.register(sock.fileno(), select.POLLOUT)
-        left = deadline - monotonic()
-        if left <= 0 or not poller.poll(left * 1000):
-            raise TimeoutError("no connection in time")
-        code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    if code:
-        raise OSError(code, os.strerror(code))
+    """Open a connection; parameters and errors are those of :func:`.dial.dial`."""
+    return Connection(dial(address, deadline), wire, limits)

@@ -93,10 +93,6 @@ class MuxConnection:
             self._leaving = True
             self._close_if_unused()
 
-    def abandon(self) -> None:
-        """See :meth:`.connection.Connection.abandon`."""
-        self._plain.abandon()
-
     def exchange(self, request: bytes, deadline: float, seqid: int, oneway: bool) -> tuple[bytes, int]:
         """See :meth:`.connection.Connection.exchange`; the frame, as :meth:`Frames.next` gives it.
 
@@ -153,10 +149,10 @@ class MuxConnection:
             with self._lock:
                 if call.frame is not None or (call.oneway and call.sent):
                     return
-                if self._error is not None:
+                if self._error is not None and not call.leaving:
                     raise self._ended(call)
                 # Who is not sent does not read either: only a caller that sleeps can be asked to send the rest.
-                send = not call.sent and not self._sending
+                send = not (call.sent or call.leaving or self._sending)
                 read = call.sent and not self._reading
                 if send:
                     self._sending = True
@@ -236,6 +232,7 @@ class MuxConnection:
         :raises TimeoutError: the server did not take it in time.
         """
         over = False
+        batch: Sequence[MuxCall] = ()
         try:
             while not over:
                 with self._lock:
@@ -251,6 +248,10 @@ class MuxConnection:
                     self._wait_until_writable(deadline)
         except BaseException as error:
             with self._lock:
+                for each in batch:
+                    # Nobody can say whether it has left: it may have run.
+                    each.begun = each.begun or each.leaving
+                    each.leaving = False
                 self._sending = False
                 self._pass_on()
             if not isinstance(error, TimeoutError):
@@ -290,6 +291,9 @@ class MuxConnection:
                 self._unsent.popleft()
                 if each.oneway:
                     each.rouse()
+            if self._error is not None:
+                # The connection broke meanwhile, and whether the call may have run is known only now.
+                each.rouse()
 
     def _wait_until_writable(self, deadline: float) -> None:
         poller = select.poll()

@@ -10,12 +10,13 @@ from typing import Any
 
 from .codec import Codec
 from .connection import connect
+from .fork import reset_in_child
 from .frames import Opener
 from .header import Header
 from .limits import Limits, PoolLimits
 from .mux import MuxConnection
 from .mux_call import Broken
-from .pool import PoolClosed, PoolFull, _pools
+from .pool import PoolClosed, PoolFull
 from .wire import Wire
 
 
@@ -74,7 +75,7 @@ class MuxPool:
         self._closed = False
         self._lock = threading.Lock()
         self._opened = threading.Condition(self._lock)
-        _pools.add(self)
+        reset_in_child(self)
 
     def __repr__(self) -> str:
         users = sum(each.users for each in self._connections)
@@ -178,10 +179,9 @@ class MuxPool:
         for each in self._connections:
             each.fail(Broken("the client was closed"))
 
-    def _forked(self) -> None:
+    def after_fork(self) -> None:
+        """See :class:`.fork.Forkable`."""
         self._lock = threading.Lock()
         self._opened = threading.Condition(self._lock)
-        for each in self._connections:
-            each.abandon()
         self._connections = ()
         self._opening = 0

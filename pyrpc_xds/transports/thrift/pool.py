@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from time import monotonic
-from typing import Protocol
-from weakref import WeakSet
 
 from .connection import Connection, connect
+from .fork import reset_in_child
 from .limits import Limits, PoolLimits
 from .wire import Wire
 
@@ -47,7 +45,7 @@ class Pool:
         self._waiting = 0
         self._lock = threading.Lock()
         self._freed = threading.Condition(self._lock)
-        _pools.add(self)
+        reset_in_child(self)
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"{len(self._open)} open, {len(self._idle)} idle"
@@ -183,28 +181,10 @@ class Pool:
                 return
             self.discard(connection)
 
-    def _forked(self) -> None:
-        """In the child: the sockets are the parent's, and a thread that held the lock does not exist here."""
+    def after_fork(self) -> None:
+        """See :class:`.fork.Forkable`."""
         self._lock = threading.Lock()
         self._freed = threading.Condition(self._lock)
-        for connection in self._open:
-            connection.abandon()
         self._open = set()
         self._idle.clear()
         self._opening = self._waiting = 0
-
-
-class _Forkable(Protocol):
-    def _forked(self) -> None: ...
-
-
-_pools: WeakSet[_Forkable] = WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for pool in list(_pools):
-        pool._forked()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
