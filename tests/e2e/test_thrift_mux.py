@@ -23,6 +23,7 @@ from pyrpc_xds.transports.thrift import (
 )
 from pyrpc_xds.transports.thrift.codec import REPLY, codec_for
 from pyrpc_xds.transports.thrift.limits import Limits
+from pyrpc_xds.transports.thrift.mux import MuxConnection
 from pyrpc_xds.transports.thrift.wire import Wire
 from tests.interop.peers.ours import KINDS, OurClient, our_client, our_server
 from tests.interop.peers.ttheader_bytes import Frame, pack, unpack
@@ -317,6 +318,48 @@ def test_broken_connection_fails_its_calls_and_no_others(kind: str) -> None:
         assert all("may have run" in str(each) for each in failed)
         assert [client.ping("x") for _ in range(3)] == ["well"] * 3
     assert len(connections) == 2
+
+
+def test_call_that_another_thread_is_sending_as_the_connection_breaks_runs_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whether its bytes have left is only known to that thread, a moment later: until then nobody repeats it."""
+    write = MuxConnection._write
+    seen: list[int] = []
+    one_goes, two_wait, retried = threading.Event(), threading.Event(), threading.Event()
+
+    def serve(sock: socket.socket) -> None:
+        for number, each in enumerate(frames(sock)):
+            seen.append(each.seqid)
+            if len(seen) > 3:
+                retried.set()
+                sock.sendall(reply(each.seqid, "ran twice"))
+            elif number == 2:
+                return
+
+    def written(self: MuxConnection, data: bytes | memoryview) -> int:
+        if not one_goes.is_set():
+            one_goes.set()
+            assert two_wait.wait(10)
+            return write(self, data)
+        sent = write(self, data)
+        wait_until(lambda: not self.usable)
+        retried.wait(0.3)
+        return sent
+
+    monkeypatch.setattr(MuxConnection, "_write", written)
+    with failing(serve) as address, mux("sync", address, timeout=5.0) as client:
+        with ThreadPoolExecutor(3) as threads:
+            calls = [threads.submit(client.ping, "a")]
+            assert one_goes.wait(10)
+            calls += [threads.submit(client.ping, text) for text in "bc"]
+            (connection,) = pool_of(client)._connections
+            wait_until(lambda: len(connection._unsent) == 3)
+            two_wait.set()
+            ended = [call.exception(10) for call in calls]
+        assert [type(each) for each in ended] == [ThriftUnavailable] * 3
+        assert all("may have run" in str(each) for each in ended)
+    assert len(seen) == 3
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -152,7 +152,7 @@ class MuxConnection:
                 if self._error is not None and not call.leaving:
                     raise self._ended(call)
                 # Who is not sent does not read either: only a caller that sleeps can be asked to send the rest.
-                send = not (call.sent or call.leaving or self._sending)
+                send = not call.sent and not self._sending
                 read = call.sent and not self._reading
                 if send:
                     self._sending = True
