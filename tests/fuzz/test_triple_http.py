@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from examples.greeter import idl
 from pyrpc_xds.transports.triple import json_messages, status
 from pyrpc_xds.transports.triple.generic import serializations, wrapper
-from pyrpc_xds.transports.triple.http import HttpOptions, form, http1, http2
+from pyrpc_xds.transports.triple.http import HttpOptions, bodies, form, http1, http2
 
 LIMIT = 1000
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -99,6 +99,7 @@ class Wire:
     def __init__(self) -> None:
         self.written = b""
         self.calls = self
+        self.bodies = bodies.Bodies(LIMIT, LIMIT)
         self.limit = LIMIT
         self.closed = False
 
@@ -142,6 +143,7 @@ def test_bytes_of_http1_raise_nothing(parts: list[bytes]) -> None:
         if not wire.closed:
             connection.received(part)
     connection.lost()
+    assert wire.bodies.held == 0
 
 
 def frame(kind: int, flags: int, stream: int, body: bytes) -> bytes:
@@ -169,3 +171,4 @@ def test_frames_of_http2_raise_nothing(frames: list[bytes]) -> None:
         if not wire.closed:
             connection.received(each)
     connection.lost()
+    assert wire.bodies.held == 0

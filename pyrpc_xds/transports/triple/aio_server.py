@@ -14,6 +14,7 @@ import grpc.aio
 
 from ...errors import ClosedError, UsageError, started_before
 from . import builtin
+from .concurrency import Counted, CountingInterceptor
 from .generic import handlers as generic
 from .handling import AioCallContext
 from .health import Health
@@ -67,13 +68,14 @@ class AioTripleServer(grpc.aio.Server):
         self._pool = pool = None if max_workers is None else ThreadPoolExecutor(max_workers)
         around = (AioCallContext(), *interceptors)
         options = server_options(options)
-        self._http = AioPorts(self._services, around, pool, options)
+        concurrency = None if maximum_concurrent_rpcs is None else Counted(maximum_concurrent_rpcs)
+        limit = () if concurrency is None else (CountingInterceptor(concurrency),)
+        self._http = AioPorts(self._services, around, pool, options, concurrency)
         self._server: Any = grpc.aio.server(
             pool,
             handlers=(self._services,),
-            interceptors=around,
+            interceptors=(*limit, *around),
             options=options,
-            maximum_concurrent_rpcs=maximum_concurrent_rpcs,
             compression=compression,
         )
         if address is not None:

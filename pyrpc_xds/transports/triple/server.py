@@ -18,6 +18,7 @@ import grpc
 from ...errors import ClosedError, PortNotBound, UsageError, started_before
 from ..address import split, why_not_bound
 from . import builtin
+from .concurrency import Concurrency, Counted, CountedByGrpcio
 from .generic import handlers as generic
 from .handling import CallContext
 from .health import Health
@@ -153,8 +154,8 @@ class TripleServer(grpc.Server):
         self._services.extend(handlers or (), self._selected)
         around = [CallContext(), *interceptors]
         options = server_options(options)
-        self._http = SyncPorts(self._services, around, self._executor, options)
         self._server: Any
+        concurrency: Concurrency | None = None
         if chosen(codec) is None:
             self._server = grpc.server(
                 self._executor,
@@ -164,6 +165,8 @@ class TripleServer(grpc.Server):
                 maximum_concurrent_rpcs=maximum_concurrent_rpcs,
                 compression=compression,
             )
+            if maximum_concurrent_rpcs is not None:
+                concurrency = CountedByGrpcio(self._server)
         else:
             from .h2.server import Server
 
@@ -171,9 +174,10 @@ class TripleServer(grpc.Server):
                 raise UsageError(
                     f"compression={compression}: a server with codec={codec!r} does not compress"
                 )
-            self._server = Server(
-                self._executor, workers, [self._services], around, options, maximum_concurrent_rpcs
-            )
+            if maximum_concurrent_rpcs is not None:
+                concurrency = Counted(maximum_concurrent_rpcs)
+            self._server = Server(self._executor, workers, [self._services], around, options, concurrency)
+        self._http = SyncPorts(self._services, around, self._executor, options, concurrency)
         if address is not None:
             try:
                 self.add_insecure_port(address)

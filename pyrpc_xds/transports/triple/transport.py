@@ -192,7 +192,8 @@ class TripleTransport:
         :param handlers: :class:`grpc.GenericRpcHandler` objects.
         :param max_workers: threads that run handlers (a stream holds one); ``None``: processors + 4, at
             most 32.
-        :param maximum_concurrent_rpcs: calls beyond it are refused as RESOURCE_EXHAUSTED; ``None``: no limit.
+        :param maximum_concurrent_rpcs: calls beyond it are refused as RESOURCE_EXHAUSTED, those of HTTP ports
+            included; ``None``: no limit.
         :param compression: of what is sent, unless a handler says otherwise.
         :param grace: seconds that running calls have when the server stops.
         :param drain: seconds for which :meth:`TripleServer.serve` goes on taking calls after SIGTERM or SIGINT

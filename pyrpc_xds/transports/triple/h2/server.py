@@ -21,6 +21,7 @@ import grpc
 
 from ....errors import UsageError
 from ...address import split
+from ..concurrency import EXCEEDED, Concurrency
 from . import library
 from .endpoint import MAX_HEADER_BYTES, MAX_MESSAGE_BYTES
 from .served import HandlerCallDetails, Served
@@ -46,6 +47,7 @@ class Server(grpc.Server):
     """Serves like :func:`grpc.server`, which documents the parameters; without TLS and compressed answers.
 
     :param workers: handlers that run at a time, on the executor and on the threads that wait.
+    :param concurrency: limits the calls that run at a time, with those of the server's other ports.
     :raises ConfigError: nghttp2 is not there.
     """
 
@@ -56,7 +58,7 @@ class Server(grpc.Server):
         handlers: Sequence[Any],
         interceptors: Sequence[Any],
         options: Iterable[tuple[str, Any]],
-        maximum_concurrent_rpcs: int | None,
+        concurrency: Concurrency | None,
     ) -> None:
         if not hasattr(select, "epoll"):
             raise UsageError("a server with codec='nghttp2' needs Linux")
@@ -79,10 +81,9 @@ class Server(grpc.Server):
         self._slots = threading.Semaphore(workers)
         self._handlers = list(handlers)
         self._interceptors = tuple(interceptors)
-        self._most = maximum_concurrent_rpcs
+        self._concurrency = concurrency
         self._lock = threading.Lock()
-        # Guarded by the lock: calls that run, and threads that wait.
-        self._running = 0
+        # Guarded by the lock: threads that wait.
         self._waiting = 0
         self._listeners: dict[int, socket.socket] = {}
         self._connections: dict[int, ServerConnection] = {}
@@ -190,18 +191,16 @@ class Server(grpc.Server):
                 return found
         return None
 
-    def admit(self, call: Served) -> str | None:
+    def admit(self) -> str | None:
         """Count a call that is to be served; why it is not, or ``None``."""
-        with self._lock:
-            if self._most is not None and self._running >= self._most:
-                return "Concurrent RPC limit exceeded!"
-            self._running += 1
-        return None
+        if self._concurrency is None or self._concurrency.admit():
+            return None
+        return EXCEEDED
 
-    def dismiss(self, call: Served) -> None:
+    def dismiss(self) -> None:
         """A call that was admitted is over."""
-        with self._lock:
-            self._running -= 1
+        if self._concurrency is not None:
+            self._concurrency.dismiss()
 
     def forget(self, connection: ServerConnection) -> None:
         """A connection is closed."""

@@ -85,7 +85,7 @@ class ServerConnection:
         else:
             call = Served(self, stream, fields)
             stream.tag = call
-            refusal = self.server.admit(call)
+            refusal = self.server.admit()
             if refusal is None:
                 self.calls.add(call)
                 return call
@@ -136,7 +136,7 @@ class ServerConnection:
         if call.counted:
             call.counted = False
             self.calls.discard(call)
-            self.server.dismiss(call)
+            self.server.dismiss()
 
     def flush(self) -> None:
         """Send what there is to send, and tell the calls that it has changed."""

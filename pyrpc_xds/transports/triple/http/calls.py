@@ -10,7 +10,6 @@ import asyncio
 import contextvars
 import inspect
 import logging
-import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
@@ -20,6 +19,7 @@ from typing import Any, NamedTuple
 import grpc
 
 from .. import json_messages
+from ..concurrency import EXCEEDED, Concurrency
 from ..services import NotImplementedHere, Services
 from . import form
 from .context import AioHttpContext, HttpContext
@@ -42,6 +42,8 @@ class Calls:
 
     :param interceptors: of the server, the outermost first.
     :param executor: runs handlers that are no coroutines; ``None`` (asyncio only): the event loop's own.
+    :param limit: bytes of a message.
+    :param limits: of the calls that run at a time: the port's own, and the one it shares with others.
     """
 
     def __init__(
@@ -51,16 +53,15 @@ class Calls:
         executor: Executor | None,
         options: HttpOptions,
         limit: int,
+        limits: Sequence[Concurrency],
     ) -> None:
         self._services = services
         self._interceptors = tuple(interceptors)
         self._executor = executor
         self._origins = options.origins
         self._limit = limit
-        self._most = options.max_calls
-        self._lock = threading.Lock()
-        # Guarded by the lock: calls whose handler waits for a thread or runs, those out of time included.
-        self._running = 0
+        # They count calls whose handler waits for a thread or runs, those out of time included.
+        self._limits = limits
 
     @property
     def limit(self) -> int:
@@ -93,14 +94,15 @@ class Calls:
         raise NotImplementedError
 
     def _begin(self) -> None:
-        with self._lock:
-            if self._running >= self._most:
-                raise Refused(Code.RESOURCE_EXHAUSTED, "Concurrent RPC limit exceeded!")
-            self._running += 1
+        for place, each in enumerate(self._limits):
+            if not each.admit():
+                for admitted in self._limits[:place]:
+                    admitted.dismiss()
+                raise Refused(Code.RESOURCE_EXHAUSTED, EXCEEDED)
 
     def _over(self, _: Any = None) -> None:
-        with self._lock:
-            self._running -= 1
+        for each in self._limits:
+            each.dismiss()
 
     def _handler(self, details: _Details, reasons: list[str]) -> Any:
         """The innermost of the look-ups that interceptors continue with."""
@@ -203,8 +205,9 @@ class SyncCalls(Calls):
         executor: Executor,
         options: HttpOptions,
         limit: int,
+        limits: Sequence[Concurrency],
     ) -> None:
-        super().__init__(services, interceptors, executor, options, limit)
+        super().__init__(services, interceptors, executor, options, limit, limits)
         self._threads = executor
 
     async def _called(self, call: form.Call) -> Response:

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 import h11
 
-from .form import Refused, Request, Response, too_large
+from .bodies import Bodies, Body
+from .form import Refused, Request, Response
 from .options import HttpOptions
 
 # A refused request is read to its end, and its connection kept, if it promises to be no longer.
@@ -29,6 +30,10 @@ class Wire(Protocol):
     @property
     def calls(self) -> Any:
         """The :class:`.calls.Calls`."""
+
+    @property
+    def bodies(self) -> Bodies:
+        """What the port holds of requests that are not whole."""
 
     @property
     def peer(self) -> str:
@@ -74,7 +79,7 @@ class Http1:
         self._request: Request | None = None
         # What the request is answered at its end, whatever its body is.
         self._refusal: Response | None = None
-        self._body = bytearray()
+        self._body = Body(wire.bodies)
         self._give_up: Callable[[], None] | None = None
         self._reading_head = False
 
@@ -125,7 +130,6 @@ class Http1:
         headers = tuple((name.decode("ascii"), value.decode("latin-1")) for name, value in event.headers)
         target = event.target.decode("latin-1")
         self._request = Request(event.method.decode("ascii"), target, headers, peer=self._wire.peer)
-        self._body.clear()
         waiting = self._h11.they_are_waiting_for_100_continue
         self._refusal = self._wire.calls.admit(self._request)
         if self._refusal is not None:
@@ -140,18 +144,20 @@ class Http1:
         return True
 
     def _data(self, data: bytes) -> bool:
-        self._body += data
-        if len(self._body) <= self._wire.calls.limit:
+        if self._refusal is not None:
             return True
-        self._refuse(too_large(self._wire.calls.limit))
-        return False
+        try:
+            self._body.add(data)
+        except Refused as refused:
+            self._refuse(refused)
+            return False
+        return True
 
     def _whole(self) -> None:
         if self._request is None:
             return
         request = self._request
-        whole = Request(request.method, request.target, request.headers, bytes(self._body), request.peer)
-        self._body.clear()
+        whole = Request(request.method, request.target, request.headers, self._body.take(), request.peer)
         self._wire.expect(None)
         if self._refusal is None:
             self._give_up = self._wire.start(whole, self._answered)
@@ -172,6 +178,7 @@ class Http1:
         :returns: whether the next request may come.
         """
         self._give_up = None
+        self._body.drop()
         self._wire.hold(False)
         if self._h11.states[h11.SERVER] not in (h11.IDLE, h11.SEND_RESPONSE):
             self._wire.close()
@@ -220,6 +227,7 @@ class Http1:
 
     def lost(self) -> None:
         """The connection is gone."""
+        self._body.drop()
         if self._give_up is not None:
             self._give_up()
             self._give_up = None

@@ -11,12 +11,14 @@ import h2.events
 import h2.exceptions
 import h2.settings
 
-from .form import Code, Refused, Request, Response, too_large
+from .bodies import FIRST_WINDOW, Bodies, Body, Windows, no_room
+from .form import Code, Refused, Request, Response
 from .http1 import Wire
 
 # Streams that a peer may reset beyond those it lets finish (rapid reset, CVE-2023-44487).
 _RESETS = 100
-# What a peer may send of all its streams before it hears that there is room for more (RFC 9113, 6.9.2).
+# What a peer may send of all its streams before it hears that there is room for more (RFC 9113, 6.9.2). It is given
+# back at once: what the connection holds is bounded by the windows of its streams.
 _WINDOW = 1 << 20
 _LINGER_SECONDS = 2.0
 
@@ -26,9 +28,9 @@ class _Stream:
 
     __slots__ = ("body", "end_timer", "give_up", "request", "rest")
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, bodies: Bodies) -> None:
         self.request = request
-        self.body = bytearray()
+        self.body = Body(bodies)
         self.give_up: Callable[[], None] | None = None
         self.rest: memoryview | None = None
         self.end_timer: Callable[[], None] | None = None
@@ -44,6 +46,9 @@ class Http2:
         self._wire = wire
         self._later = later
         self._streams: dict[int, _Stream] = {}
+        self._windows = Windows(wire.calls.limit, self._turn)
+        # Of the connection's window, bytes that the peer does not know to be free again.
+        self._used = 0
         self._resets = 0
         self._closed = False
         config = h2.config.H2Configuration(client_side=False, header_encoding=None)
@@ -54,7 +59,6 @@ class Http2:
             initial_values={
                 h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: options.max_streams,
                 h2.settings.SettingCodes.MAX_HEADER_LIST_SIZE: options.max_head,
-                h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: min(wire.calls.limit + 1024, _WINDOW),
             },
         )
         self._h2.decoder.max_header_list_size = options.max_head
@@ -108,27 +112,57 @@ class Http2:
             self._reset(stream_id, h2.errors.ErrorCodes.REFUSED_STREAM)
             return
         request = Request(fields.get(":method", ""), fields.get(":path", ""), headers, peer=self._wire.peer)
-        self._streams[stream_id] = stream = _Stream(request)
+        self._streams[stream_id] = stream = _Stream(request, self._wire.bodies)
         self._wire.expect(None)
         refused = self._wire.calls.admit(request)
         if refused is not None:
             self._answer(stream_id, refused)
             return
+        self._limit_time(stream_id, stream)
+        length = request.header("content-length")
+        if length.isdecimal():
+            self._windows.ask(stream_id, int(length[:19]))
+
+    def _limit_time(self, stream_id: int, stream: _Stream) -> None:
+        self._take_back(stream)
         stream.end_timer = self._later(self._wire.options.body_timeout, lambda: self._late(stream_id))
 
+    def _turn(self, stream_id: int, size: int) -> None:
+        """A stream may send on."""
+        if self._closed:
+            return
+        self._widen(stream_id, size)
+        self._limit_time(stream_id, self._streams[stream_id])
+        self._flush()
+
+    def _widen(self, stream_id: int | None, size: int) -> None:
+        """Let the peer send so much more of a stream, or (``None``) of all together."""
+        try:
+            self._h2.increment_flow_control_window(size, stream_id)
+        except h2.exceptions.ProtocolError:
+            pass  # it is closed
+
     def _data(self, event: h2.events.DataReceived) -> None:
-        stream_id = event.stream_id
-        if event.flow_controlled_length:
-            try:
-                self._h2.acknowledge_received_data(event.flow_controlled_length, stream_id)
-            except h2.exceptions.StreamClosedError:
-                pass  # answered already; the connection's window has been given back
+        stream_id, data = event.stream_id, event.data or b""
+        size = event.flow_controlled_length or 0
+        self._used += size
+        if self._used >= _WINDOW // 2:
+            self._widen(None, self._used)
+            self._used = 0
         stream = self._streams.get(stream_id)
         if stream is None or stream.rest is not None or stream.give_up is not None:
-            return
-        stream.body += event.data or b""
-        if len(stream.body) > self._wire.calls.limit:
-            self._refuse(stream_id, stream, too_large(self._wire.calls.limit))
+            kept = 0  # answered already
+        else:
+            kept = len(data)
+            try:
+                stream.body.add(data)
+            except Refused as refused:
+                self._refuse(stream_id, stream, refused)
+            else:
+                if len(stream.body) > FIRST_WINDOW // 2:
+                    self._windows.ask(stream_id, None)
+        if size > kept:
+            self._widen(stream_id, size - kept)  # padding, and what nobody listens to
 
     def _whole(self, stream_id: int | None) -> None:
         stream = self._streams.get(stream_id or 0)
@@ -140,8 +174,8 @@ class Http2:
             return
         self._take_back(stream)
         request = stream.request
-        whole = Request(request.method, request.target, request.headers, bytes(stream.body), request.peer)
-        stream.body.clear()
+        whole = Request(request.method, request.target, request.headers, stream.body.take(), request.peer)
+        self._windows.end(stream_id)
         stream.give_up = self._wire.start(whole, lambda response: self._answered(stream_id, response))
 
     def _answered(self, stream_id: int, response: Response) -> None:
@@ -155,7 +189,8 @@ class Http2:
     def _answer(self, stream_id: int, response: Response) -> None:
         stream = self._streams[stream_id]
         stream.give_up = None
-        stream.body.clear()
+        stream.body.drop()
+        self._windows.end(stream_id)
         headers = [(":status", str(response.status)), *response.headers]
         if response.status != 204:
             headers.append(("content-length", str(len(response.body))))
@@ -202,6 +237,7 @@ class Http2:
         if state is None or state.closed:
             self._forget(stream_id)
             return
+        self._widen(stream_id, FIRST_WINDOW)
         stream = self._streams[stream_id]
         self._take_back(stream)
         stream.end_timer = self._later(
@@ -213,7 +249,10 @@ class Http2:
         stream = self._streams.get(stream_id)
         if stream is not None:
             stream.end_timer = None
-            refused = Refused(Code.DEADLINE_EXCEEDED, "the request did not come to its end in time")
+            if self._windows.waits(stream_id):
+                refused = no_room(f"{self._wire.peer} sends too many large ones at once")
+            else:
+                refused = Refused(Code.DEADLINE_EXCEEDED, "the request did not come to its end in time")
             self._refuse(stream_id, stream, refused)
             self._flush()
 
@@ -230,6 +269,8 @@ class Http2:
         if stream is None:
             return
         self._take_back(stream)
+        stream.body.drop()
+        self._windows.end(stream_id or 0)
         if stream.give_up is not None:
             stream.give_up()
         if not self._streams:

@@ -13,18 +13,23 @@ class HttpOptions:
         default: browsers then refuse calls of other origins.
     :param max_message: bytes of a request's body, and of what it inflates to; ``None``: the server's
         ``grpc.max_receive_message_length`` (4 MiB).
+    :param max_bodies: bytes of bodies that are not whole yet, of all connections; further ones are
+        ``resource_exhausted``. One connection of HTTP/2 holds no more than 64 KiB of each of its streams, and one
+        message beyond that: large requests that it sends at once are read one after the other.
     :param max_connections: further ones are closed at once.
     :param max_streams: calls at once on one HTTP/2 connection (RFC 9113, SETTINGS_MAX_CONCURRENT_STREAMS).
     :param max_calls: calls at once on the port, those that wait for a thread included; further ones are
-        ``resource_exhausted``.
+        ``resource_exhausted``, as those beyond the server's ``maximum_concurrent_rpcs`` are.
     :param max_head: bytes of request line and headers.
     :param head_timeout: seconds from the first byte of a request to the end of its headers.
-    :param body_timeout: seconds for the rest of the request; likewise for a response that the peer does not read.
+    :param body_timeout: seconds for the rest of the request, anew where it had to wait for its turn; likewise for a
+        response that the peer does not read.
     :param idle_timeout: seconds that a connection without a request is kept.
     """
 
     origins: tuple[str, ...] = ()
     max_message: int | None = None
+    max_bodies: int = 256 * 1024 * 1024
     max_connections: int = 1000
     max_streams: int = 100
     max_calls: int = 1000

@@ -16,6 +16,7 @@ from typing import Any
 
 from ....errors import PortNotBound, missing_extra
 from ...address import split
+from .bodies import Bodies
 from .calls import Calls
 from .form import Request, Response
 from .options import HttpOptions
@@ -78,6 +79,7 @@ class HttpPort:
     ) -> None:
         self.calls = calls
         self.options = options
+        self.bodies = Bodies(options.max_bodies, calls.limit)
         self.stopping = False
         self.kinds = codecs()
         self.connections: set[Connection] = set()
@@ -126,6 +128,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, port: HttpPort) -> None:
         self.options = port.options
         self.calls = port.calls
+        self.bodies = port.bodies
         self.peer = ""
         self._port = port
         self._loop = asyncio.get_running_loop()

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
 from typing import Any
 
+from ..concurrency import Concurrency, Counted
 from ..services import Services
 from .calls import AioCalls, Calls, SyncCalls
 from .options import HttpOptions
@@ -23,6 +24,7 @@ class Ports:
 
     :param interceptors: the outermost first.
     :param grpc_options: of the server: they have its limit of a message.
+    :param concurrency: the limit of calls at a time that the server's ports have together.
     """
 
     def __init__(
@@ -31,12 +33,14 @@ class Ports:
         interceptors: Sequence[Any],
         executor: Any,
         grpc_options: Iterable[tuple[str, Any]],
+        concurrency: Concurrency | None,
     ) -> None:
         self._services = services
         self._interceptors = interceptors
         self._executor: Executor | Any = executor
         limit = dict(grpc_options).get(_LIMIT, _DEFAULT_LIMIT)
         self._limit = limit if limit >= 0 else _NO_LIMIT
+        self._concurrency = concurrency
         self._waiting: list[tuple[Any, HttpOptions, ssl.SSLContext | None]] = []
 
     def add(self, address: str, options: HttpOptions | None, tls: ssl.SSLContext | None) -> int:
@@ -57,7 +61,10 @@ class Ports:
 
     def _calls(self, kind: type[Calls], options: HttpOptions) -> Any:
         limit = self._limit if options.max_message is None else options.max_message
-        return kind(self._services, self._interceptors, self._executor, options, limit)
+        limits: list[Concurrency] = [Counted(options.max_calls)]
+        if self._concurrency is not None:
+            limits.append(self._concurrency)
+        return kind(self._services, self._interceptors, self._executor, options, limit, limits)
 
     def _drop(self) -> None:
         for bound, _, _ in self._waiting:

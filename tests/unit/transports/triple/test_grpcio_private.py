@@ -1,6 +1,7 @@
 """What this package uses of grpcio beyond its public API, named one by one: a grpcio that changes it fails here first.
 
-The state of a channel without grpcio's polling threads, and the registry that keeps channels for forked children.
+The state of a channel without grpcio's polling threads, the registry that keeps channels for forked children, and the
+calls that a sync server counts.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -62,3 +65,14 @@ def test_channel_leaves_the_registry_of_forks(channel: grpc.Channel) -> None:
 @pytest.mark.parametrize("kind", ["unary_unary", "unary_stream", "stream_unary", "stream_stream"])
 def test_channel_takes_registered_methods_as_generated_stubs_say(kind: str) -> None:
     assert "_registered_method" in inspect.signature(getattr(grpc.Channel, kind)).parameters
+
+
+def test_sync_server_counts_its_calls_under_a_lock() -> None:
+    pool = ThreadPoolExecutor(1)
+    server: Any = grpc.server(pool, maximum_concurrent_rpcs=7)
+    state = server._state
+    with state.lock:
+        assert (state.active_rpc_count, state.maximum_concurrent_rpcs) == (0, 7)
+    server.start()  # which frees its pollers
+    server.stop(None).wait(5)
+    pool.shutdown()

@@ -326,7 +326,7 @@ class TestScripts:
             peer.request(b"\x00\x00", end=False)
             peer.socket.close()
         # A call gives its place back on a thread of its own.
-        eventually(lambda: not server._server._connections and server._server._running == 0)
+        eventually(lambda: not server._server._connections and server._server._concurrency._running == 0)
         assert servicer.calls == 0
 
     @pytest.mark.parametrize("late", [True, False], ids=["after a pause", "at once"])
