@@ -13,8 +13,9 @@ from ...errors import ClosedError, DeadlineExceeded, Unavailable
 from ...incoming_deadline import incoming_deadline, within
 from ...resilience.deadline import shorter
 from ..base import Destination, LiveEndpoint, Router, Snapshot
-from .aio_connection import AioConnection, AioPool
-from .aio_mux import AioStream
+from .aio_connection import AioConnection
+from .aio_mux_pool import AioMuxStream
+from .aio_pool import AioPool
 from .answer import Attempt, answer_of, reply_of
 from .client import SEQUENCE, AnyPool, checked_timeout, method_named, outgoing_for
 from .codec import CALL, ONEWAY
@@ -153,7 +154,7 @@ class AioCaller:
         endpoint: LiveEndpoint,
         started: float,
         deadline: float,
-    ) -> tuple[LiveEndpoint, AnyPool, AioConnection | AioStream]:
+    ) -> tuple[LiveEndpoint, AnyPool, AioConnection | AioMuxStream]:
         """See :meth:`.client.Caller._open`."""
         loop = asyncio.get_running_loop()
         loop_deadline = deadline - monotonic() + loop.time()

@@ -7,12 +7,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from .address import format_address
-from .aio_mux import SHARE
 from .codec import Codec
 from .errors import ThriftProtocolError
 from .intake import Intake
 from .limits import ServerLimits
 from .log import RateLimitedLog, logger
+from .outbox import Outbox
 from .processor import Processor, Request
 from .wire import Wire
 
@@ -60,13 +60,14 @@ class AioPeer(asyncio.Protocol):
         self.calls: set[asyncio.Task[None]] = set()
         self.transport: asyncio.Transport = None  # type: ignore[assignment]
         self._writable: asyncio.Future[None] | None = None
-        # Answers that go out together.
-        self._outbox: list[bytes] = []
+        # Made with the transport.
+        self._outbox: Outbox = None  # type: ignore[assignment]
         self._oneway = False
         self._lost = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]
+        self._outbox = Outbox(self._loop, self.transport)
         sock = transport.get_extra_info("socket")
         self.name = format_address(sock.family, transport.get_extra_info("peername"))
         self.deadline = self._loop.time() + self._limits.handshake_timeout
@@ -198,25 +199,8 @@ class AioPeer(asyncio.Protocol):
                 error = raised
         answer = processor.answer(codec, request, value, error)
         if answer:
-            self._send(answer)
-
-    def _send(self, answer: bytes) -> None:
-        """At once where few calls run beside, else together with what follows in the same turn."""
-        together = len(self.calls) // SHARE
-        if together < 2 and not self._outbox:
-            self.transport.write(answer)
-            return
-        self._outbox.append(answer)
-        if len(self._outbox) >= together:
-            self._flush()
-        elif len(self._outbox) == 1:
-            self._loop.call_soon(self._flush)
-
-    def _flush(self) -> None:
-        if self._outbox:
-            data = b"".join(self._outbox)
-            self._outbox.clear()
-            self.transport.write(data)
+            # What is held is alive, so no two have one id; two calls of a client may have one sequence id.
+            self._outbox.send(id(answer), answer, len(self.calls))
 
     async def _run_beside(self, codec: Codec, request: Request) -> None:
         try:
@@ -236,5 +220,5 @@ class AioPeer(asyncio.Protocol):
     def _close_if_idle(self) -> None:
         if self.task is None and not self.calls:
             # Sends what is still in its buffer first.
-            self._flush()
+            self._outbox.flush()
             self.transport.close()

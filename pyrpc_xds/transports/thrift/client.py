@@ -19,7 +19,7 @@ from .connection import Connection, NotSent
 from .failover import Failover
 from .limits import Limits, PoolLimits
 from .middleware import Middleware, chained
-from .mux_pool import MuxPool, Stream
+from .mux_pool import MuxPool, MuxStream
 from .outgoing import Outgoing
 from .pool import Pool, PoolClosed
 from .service import Method, Service
@@ -27,7 +27,7 @@ from .wire import Wire
 
 # A pool is given back what it gave: the two kinds of each do not mix.
 AnyPool = Any
-AnyConnection = Connection | Stream
+AnyConnection = Connection | MuxStream
 
 
 # For connections that calls share, those of other clients of the endpoint included.

@@ -3,43 +3,24 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Mapping
 from time import monotonic
 from typing import Any
 
-from .codec import Codec
 from .connection import connect
 from .fork import reset_in_child
-from .frames import Opener
-from .header import Header
 from .limits import Limits, PoolLimits
 from .mux import MuxConnection
 from .mux_call import Broken
 from .pool import PoolClosed, PoolFull
+from .stream import Stream, StreamPool
 from .wire import Wire
 
 
-class Stream:
-    """One call's part of a :class:`MuxConnection`, to be used as :class:`.connection.Connection` is."""
+class MuxStream(Stream[MuxConnection]):
+    """See :class:`.stream.Stream`."""
 
-    __slots__ = ("answered", "connection", "opener", "over")
-
-    def __init__(self, connection: MuxConnection, opener: Opener) -> None:
-        self.connection = connection
-        self.opener = opener
-        self.answered = False
-        self.over = False
-
-    @property
-    def codec(self) -> Codec:
-        """Of this call alone."""
-        return self.opener.codec
-
-    @property
-    def header(self) -> Header | None:
-        """Of the answer."""
-        return self.opener.header
+    __slots__ = ()
 
     def exchange(
         self,
@@ -57,20 +38,17 @@ class Stream:
         return self.opener.open(*frame, schemas)
 
 
-class MuxPool:
+class MuxPool(StreamPool[MuxConnection]):
     """The connections of a client to one endpoint, shared by calls: :class:`.pool.Pool` for multiplexing.
 
     Guarded by ``_lock``: everything that changes but ``_openers``.
     """
 
     def __init__(self, address: str, wire: Wire, limits: Limits, pool_limits: PoolLimits) -> None:
+        super().__init__(wire, limits, pool_limits.idle)
         self.address = address
-        self._wire = wire
-        self._limits = limits
         self._pool_limits = pool_limits
         self._connections: tuple[MuxConnection, ...] = ()
-        # Left by calls that ended well; what takes messages apart belongs to one call at a time.
-        self._openers: deque[Opener] = deque(maxlen=pool_limits.idle)
         self._opening = 0
         self._closed = False
         self._lock = threading.Lock()
@@ -87,7 +65,7 @@ class MuxPool:
         """Answers that came after their callers had gone, on the connections that are open."""
         return sum(each.late for each in self._connections)
 
-    def take_idle(self) -> Stream | None:
+    def take_idle(self) -> MuxStream | None:
         """A part of an open connection; ``None``: there is none, or one more should be opened."""
         if self._closed:
             return None
@@ -103,16 +81,10 @@ class MuxPool:
             return None
         return self._stream(best)
 
-    def _stream(self, connection: MuxConnection) -> Stream | None:
-        if not connection.join():
-            return None
-        try:
-            opener = self._openers.pop()
-        except IndexError:
-            opener = Opener(self._wire, self._limits)
-        return Stream(connection, opener)
+    def _stream(self, connection: MuxConnection) -> MuxStream | None:
+        return MuxStream(connection, self._opener()) if connection.join() else None
 
-    def open(self, deadline: float) -> Stream:
+    def open(self, deadline: float) -> MuxStream:
         """See :meth:`.pool.Pool.open`."""
         while True:
             with self._lock:
@@ -144,25 +116,10 @@ class MuxPool:
             made.retire()
             made.leave()
             raise PoolClosed(self.address)
-        return Stream(made, Opener(self._wire, self._limits))
+        return MuxStream(made, self._opener())
 
     def _gone(self) -> bool:
         return self._closed
-
-    def put(self, stream: Stream) -> None:
-        """The call has its answer, or nothing of it was sent."""
-        if not stream.over:
-            stream.over = True
-            self._openers.append(stream.opener)
-            stream.connection.leave()
-
-    def discard(self, stream: Stream) -> None:
-        """The call failed. Where its answer was wrong, so is the connection."""
-        if not stream.over:
-            stream.over = True
-            if stream.answered:
-                stream.connection.fail(Broken("another answer on the connection was refused"))
-            stream.connection.leave()
 
     def drain(self) -> None:
         """See :meth:`pyrpc_xds.transports.base.Connection.drain`."""

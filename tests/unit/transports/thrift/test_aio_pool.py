@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pyrpc_xds.transports.thrift import Limits, PoolLimits
-from pyrpc_xds.transports.thrift.aio_connection import AioPool
+from pyrpc_xds.transports.thrift.aio_pool import AioPool
 from pyrpc_xds.transports.thrift.pool import PoolClosed, PoolFull
 from pyrpc_xds.transports.thrift.wire import Wire
 
@@ -35,10 +35,10 @@ def here(pool: AioPool, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The running loop's part of the pool, which opens connections of nothing."""
     part = pool.here(asyncio.get_running_loop())
 
-    async def connect(deadline: float) -> Connection:
+    async def dial(loop: asyncio.AbstractEventLoop, deadline: float, make: object) -> Connection:
         return Connection()
 
-    monkeypatch.setattr(part, "_connect", connect)
+    monkeypatch.setattr(pool, "dial", dial)
     return part
 
 
