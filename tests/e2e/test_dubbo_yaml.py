@@ -13,29 +13,10 @@ import pyrpc_xds
 from examples.greeter import idl, scenario
 from pyrpc_xds.controlplane import ControlPlane
 from pyrpc_xds.errors import ConfigError
+from tests.e2e.interface_host import SERVICE_ENTRY, dubbo_yaml, rules
 from tests.e2e.mesh import HOST, PORT, Mesh, environment, mesh
 
-BY_INTERFACE = """
----
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {name: greeter-interface, namespace: default}
-spec:
-  hosts: [org.apache.dubbo.sample.greeter]
-  ports: [{number: 80, name: grpc, protocol: GRPC}]
-  location: MESH_INTERNAL
-  resolution: STATIC
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: greeter-interface, namespace: default}
-spec:
-  hosts: [org.apache.dubbo.sample.greeter]
-  http:
-  - match: [{headers: {user: {exact: admin}}}]
-    route: [{destination: {host: HOST, subset: v2, port: {number: PORT}}}]
-  - route: [{destination: {host: HOST, subset: v1, port: {number: PORT}}}]
-""".replace("HOST", HOST).replace("PORT", str(PORT))
+BY_INTERFACE = SERVICE_ENTRY + rules(HOST, PORT)
 
 
 @pytest.fixture
@@ -48,11 +29,8 @@ def world() -> Iterator[Mesh]:
 
 def dubbo(path: Path, world: Mesh, reference: str) -> pyrpc_xds.Dubbo:
     """A client of the mesh whose one reference has no interface and no place but what ``reference`` says."""
-    file = path / "dubbogo.yaml"
-    file.write_text(
-        f"dubbo:\n  registries: {{xds: {{protocol: xds, address: '{world.plane.address}'}}}}\n"
-        f"  consumer: {{references: {{GreeterClientImpl: {{protocol: tri{reference}}}}}}}\n"
-    )
+    consumer = f"references: {{GreeterClientImpl: {{protocol: tri{reference}}}}}"
+    file = dubbo_yaml(path, world.plane.address, consumer)
     return pyrpc_xds.Dubbo.load(file, environment(world.plane.address))
 
 
@@ -109,15 +87,13 @@ def test_reference_that_is_not_checked_may_wait_for_its_host(world: Mesh, tmp_pa
 
 
 def test_check_waits_no_longer_than_the_file_says(tmp_path: Path) -> None:
-    file = tmp_path / "dubbogo.yaml"
     # Nothing listens there: the answer never comes.
-    file.write_text(
-        "dubbo:\n  registries: {xds: {protocol: xds, address: '127.0.0.1:9'}}\n"
-        "  consumer: {max-wait-time-for-service-discovery: 300ms, references: {GreeterClientImpl: {}}}\n"
-    )
+    nobody = "127.0.0.1:9"
+    consumer = "max-wait-time-for-service-discovery: 300ms, references: {GreeterClientImpl: {}}"
+    file = dubbo_yaml(tmp_path, nobody, consumer)
     began = time.monotonic()
     with (
-        pyrpc_xds.Dubbo.load(file, environment("127.0.0.1:9")) as made,
+        pyrpc_xds.Dubbo.load(file, environment(nobody)) as made,
         pytest.raises(ConfigError, match=r"no configuration within 0\.3 s"),
     ):
         made.reference(idl.protobuf()[1].GreeterStub)

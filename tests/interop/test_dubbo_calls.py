@@ -7,7 +7,7 @@ names make the servers do is in peers/greeter.py.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,15 +64,6 @@ class Pair:
     def attempts(self, name: str) -> int:
         """How many calls with a request of this name our server has got."""
         return int(self.namespace.run(triple_scene.attempts, self.server, name))
-
-
-@pytest.fixture(scope="module")
-def namespace() -> Iterator[netns.Namespace]:
-    if reason := netns.skip_reason():
-        pytest.skip(reason)
-    made = netns.Namespace()
-    yield made
-    made.close()
 
 
 @pytest.fixture

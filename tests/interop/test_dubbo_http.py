@@ -4,25 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.interop.peers import dubbo_go, dubbo_java, netns, triple_http
+from tests.interop.peers import netns, triple_http
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(1500)]
 SAY = f"/{triple_http.GREETER}/SayHello"
 JSON = ("-H", "content-type: application/json")
-
-
-@pytest.fixture(scope="module")
-def namespace() -> Iterator[netns.Namespace]:
-    if reason := netns.skip_reason():
-        pytest.skip(reason)
-    made = netns.Namespace()
-    yield made
-    made.close()
 
 
 @pytest.fixture
@@ -30,20 +20,6 @@ def curl(namespace: netns.Namespace) -> Any:
     if shutil.which("curl") is None:
         pytest.skip("curl is not on PATH")
     return lambda *arguments: namespace.run(triple_http.curl, *arguments)
-
-
-@pytest.fixture
-def go(namespace: netns.Namespace) -> Any:
-    if reason := dubbo_go.skip_reason():
-        pytest.skip(reason)
-    return namespace.run
-
-
-@pytest.fixture
-def java(namespace: netns.Namespace) -> Any:
-    if reason := dubbo_java.skip_reason():
-        pytest.skip(reason)
-    return namespace.run
 
 
 both_kinds = pytest.mark.parametrize("asyncio", [False, True], ids=["sync", "asyncio"])

@@ -9,23 +9,13 @@ import pytest
 
 import pyrpc_xds
 from examples.greeter import idl, scenario
+from tests.e2e.interface_host import SERVICE_ENTRY, dubbo_yaml, rules
 from tests.e2e.mesh import eventually
 from tests.interop.peers import istiod
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(1500)]
 
-SELECTED = """
----
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {name: greeter-interface, namespace: default}
-spec:
-  hosts: [org.apache.dubbo.sample.greeter]
-  ports: [{number: 80, name: grpc, protocol: GRPC}]
-  location: MESH_INTERNAL
-  resolution: STATIC
-  workloadSelector: {labels: {app: dubbo-go-server}}
-"""
+SELECTED = SERVICE_ENTRY + "  workloadSelector: {labels: {app: dubbo-go-server}}\n"
 POD = """
 ---
 apiVersion: networking.istio.io/v1
@@ -33,18 +23,7 @@ kind: WorkloadEntry
 metadata: {{name: {name}, namespace: default}}
 spec: {{address: 127.0.0.1, ports: {{grpc: {port}}}, labels: {{app: dubbo-go-server, dubbogoAppVersion: {version}}}}}
 """
-RULES = """
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: greeter-interface, namespace: default}
-spec:
-  hosts: [org.apache.dubbo.sample.greeter]
-  http:
-  - match: [{headers: {user: {exact: admin}}}]
-    route: [{destination: {host: dubbo-go-app.default.svc.cluster.local, subset: v2, port: {number: 20000}}}]
-  - route: [{destination: {host: dubbo-go-app.default.svc.cluster.local, subset: v1, port: {number: 20000}}}]
-"""
+RULES = rules("dubbo-go-app.default.svc.cluster.local", 20000)
 
 
 def test_interface_name_alone_leads_to_the_selected_pods_and_by_the_rules_of_their_service(
@@ -59,12 +38,9 @@ def test_interface_name_alone_leads_to_the_selected_pods_and_by_the_rules_of_the
             for version, port in (("v1", 20001), ("v2", 20002))
         )
         peer.apply(scenario.mesh_yaml("rules-0-none.yaml", ports) + SELECTED + pods)
-        file = tmp_path / "dubbogo.yaml"
-        file.write_text(
-            f"dubbo:\n  registries: {{xds: {{protocol: xds, address: '{peer.xds_address}'}}}}\n"
-            "  consumer:\n    max-wait-time-for-service-discovery: 20s\n"
-            "    references: {GreeterClientImpl: {protocol: tri, interface: org.apache.dubbo.sample.Greeter}}\n"
-        )
+        reference = "{protocol: tri, interface: org.apache.dubbo.sample.Greeter}"
+        consumer = f"max-wait-time-for-service-discovery: 20s, references: {{GreeterClientImpl: {reference}}}"
+        file = dubbo_yaml(tmp_path, peer.xds_address, consumer)
         environ = scenario.workload("client", peer.xds_address)
         with pyrpc_xds.Dubbo.load(file, environ) as dubbo:
             stub = dubbo.reference(services.GreeterStub)

@@ -4,37 +4,13 @@ in answers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.interop.peers import dubbo_go, dubbo_java, netns, triple_semantics
+from tests.interop.peers import triple_semantics
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(1500)]
-
-
-@pytest.fixture(scope="module")
-def namespace() -> Iterator[netns.Namespace]:
-    if reason := netns.skip_reason():
-        pytest.skip(reason)
-    made = netns.Namespace()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def go(namespace: netns.Namespace) -> Any:
-    if reason := dubbo_go.skip_reason():
-        pytest.skip(reason)
-    return namespace.run
-
-
-@pytest.fixture
-def java(namespace: netns.Namespace) -> Any:
-    if reason := dubbo_java.skip_reason():
-        pytest.skip(reason)
-    return namespace.run
 
 
 both_kinds = pytest.mark.parametrize("asyncio", [False, True], ids=["sync", "asyncio"])
