@@ -42,10 +42,12 @@ def read_pod(environ: Mapping[str, str]) -> tuple[Server, Node]:
     address = environ.get("ISTIOD_ADDR") or DEFAULT_ISTIOD
     host, _, port = address.rpartition(":")
     if not address.startswith("unix:") and not (
-        host and "/" not in host and port.isascii() and port.isdigit() and 0 < int(port[:6]) <= 65535
+        host and not {*"/@?"} & {*host} and port.isascii() and port.isdigit() and 0 < int(port[:6]) <= 65535
     ):
+        # What has a user or parameters may have a password or a token.
+        shown = "what it says" if {*"@?"} & {*address} else repr(address)
         raise ConfigError(
-            f"{address!r} is not host:port (1 to 65535), without a scheme",
+            f"{shown} is not host:port (1 to 65535), without a scheme",
             where="ISTIOD_ADDR",
             hint="istiod's plaintext port is 15010",
         )

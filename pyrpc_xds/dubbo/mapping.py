@@ -18,6 +18,7 @@ from typing import Literal
 
 from ..errors import ConfigError, UsageError
 from ..xds.names import TargetKind, join_host_port, parse_target
+from .address import unread
 from .config import Reference
 from .protocols import TRIPLE
 
@@ -98,15 +99,12 @@ def _url(reference: Reference, source: str) -> Place:
     hint = "Write xds:///host:port for a host of the mesh, tri://host:port for one server past it"
     if ";" in url or "," in url:
         raise ConfigError("has several addresses", where=where, hint=f"A reference has one. {hint}")
+    if more := unread(url):
+        raise ConfigError(more, where=where, hint="Write it without, and parameters as keys of the reference")
     scheme = _SCHEME.match(url)
     kind = scheme[1].lower() if scheme else ""
     if kind in TRIPLE:
-        rest, query, _ = url[scheme.end() if scheme else 0 :].partition("?")
-        if query:
-            raise ConfigError(
-                "has parameters, which are not read", where=where, hint="Write them as keys of the reference"
-            )
-        authority, _, path = rest.partition("/")
+        authority, _, path = url[scheme.end() if scheme else 0 :].partition("/")
         if path and reference.interface and path != reference.interface:
             raise ConfigError(
                 f"names {path}, and interface {reference.interface}", where=where, hint="Keep one"

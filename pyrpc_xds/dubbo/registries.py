@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from ..xds.names import split_host_port
 from . import not_applied
+from .address import host_and_port, unread
 from .config import Registry
 from .keys import Keys
 
@@ -49,15 +50,14 @@ def registry(name: str, keys: Keys) -> Registry:
         return Registry(name, protocol, _control_plane(keys, address, port))
     if protocol not in (*_OTHERS, _NONE):
         keys.fail("protocol", f"is {protocol!r}, which is no registry of Dubbo's", "Write protocol: xds")
-    return Registry(name, protocol, address)
+    return Registry(name, protocol, host_and_port(address))
 
 
 def _control_plane(keys: Keys, address: str, port: int) -> str:
     if not address:
         keys.fail("address", "is missing", "Write istiod's: istiod.istio-system.svc.cluster.local:15010")
-    address, query, _ = address.partition("?")
-    if query:
-        keys.fail("address", "has parameters, which are not read", f"Write {address} alone")
+    if more := unread(address):
+        keys.fail("address", more, f"Write host:port alone; istiod's is {XDS_PORT}")
     address = address.rstrip("/")
     if ":" not in address or address.endswith("]"):
         address = f"{address}:{port}"

@@ -108,6 +108,18 @@ def test_wrong_pod_variable_is_named(changes: dict[str, str], where: str, what: 
     assert what in caught.value.what
 
 
+@pytest.mark.parametrize("scheme", ["", "xds://"])
+@pytest.mark.parametrize(
+    "address",
+    ["joe:s3cret@istiod:15010", "joe:s3cret@istiod", "s3cret@istiod:15010", "istiod:15010?token=s3cret"],
+)
+def test_error_of_istiods_address_quotes_no_credentials(scheme: str, address: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Bootstrap.from_env({**POD, "ISTIOD_ADDR": scheme + address})
+    assert caught.value.where == "ISTIOD_ADDR"
+    assert "s3cret" not in str(caught.value)
+
+
 def test_empty_environment_says_what_could_be_set() -> None:
     with pytest.raises(ConfigError) as caught:
         Bootstrap.from_env({})

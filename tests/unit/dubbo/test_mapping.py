@@ -65,7 +65,7 @@ def test_cluster_domain_is_of_the_cluster() -> None:
     [
         ({"url": "tri://a:1;tri://b:1"}, "R.url: has several addresses. A reference has one"),
         ({"url": "dubbo://a:20880"}, "R.url: is of protocol 'dubbo', which is not spoken here"),
-        ({"url": "tri://a:1?version=2"}, "R.url: has parameters, which are not read. Write them as keys"),
+        ({"url": "tri://a:1?version=2"}, "R.url: has parameters, which are not read. Write it without"),
         ({"url": "tri://a:1/p.Other"}, "R.url: names p.Other, and interface org"),
         ({"url": "tri://a"}, "R.url: target 'a': 'a' has no port"),
         ({"url": "xds://a:1"}, "did you mean xds:///a:1?"),
@@ -80,3 +80,16 @@ def test_key_that_says_no_place_is_an_error(keys: dict[str, object], text: str) 
         place(reference(**keys), "conf/dubbogo.yaml")
     assert str(caught.value).startswith("conf/dubbogo.yaml: dubbo.consumer.references.R")
     assert text in str(caught.value)
+
+
+@pytest.mark.parametrize("scheme", ["", "xds:///", "xds://", "tri://", "direct:///"])
+@pytest.mark.parametrize(
+    "address", ["joe:s3cret@a:1", "joe@a:1/p?token=s3cret", "a:1?token=s3cret", "a:1&token=s3cret", "s3cret@"]
+)
+def test_error_of_a_url_quotes_no_credentials(scheme: str, address: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        place(reference(url=scheme + address), "conf/dubbogo.yaml")
+    assert str(caught.value).startswith("conf/dubbogo.yaml: dubbo.consumer.references.R.url: has ")
+    assert "s3cret" not in str(caught.value)
+    assert "joe" not in str(caught.value)
+    assert caught.value.__cause__ is None

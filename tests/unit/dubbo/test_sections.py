@@ -336,6 +336,33 @@ def test_registry_address_that_is_none_is_an_error(address: str) -> None:
     assert text.startswith("conf/dubbogo.yaml: dubbo.registries.xds.address ")
 
 
+@pytest.mark.parametrize("scheme", ["", "xds://"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "joe:s3cret@istiod:15010",
+        "joe:s3cret@istiod",
+        "joe:s3cret@::1",
+        "joe@istiod:15010?token=s3cret",
+        "istiod:15010?token=s3cret",
+        "istiod?token=s3cret",
+        "istiod:15010&token=s3cret",
+        "istiod:15010/#s3cret",
+        "s3cret@",
+    ],
+)
+def test_error_of_a_registry_address_quotes_no_credentials(scheme: str, address: str) -> None:
+    text = error_of(CLIENT, registries={"xds": {"protocol": "xds", "address": scheme + address}})
+    assert text.startswith("conf/dubbogo.yaml: dubbo.registries.xds.address has ")
+    assert "s3cret" not in text
+    assert "joe" not in text
+
+
+def test_address_of_a_registry_that_is_not_spoken_is_kept_without_credentials() -> None:
+    nacos = {"address": "nacos://joe:s3cret@10.0.0.1:8848?token=s3cret"}
+    assert with_keys(CLIENT, registries__nacos=nacos).registries["nacos"].address == "10.0.0.1:8848"
+
+
 def test_istiods_tls_port_is_warned_of() -> None:
     found = with_keys(CLIENT, registries={"xds": {"protocol": "xds", "address": "istiod:15012"}})
     assert paths(found, "warning") == ["dubbo.registries.xds.address"]
