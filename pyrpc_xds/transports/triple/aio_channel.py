@@ -24,7 +24,7 @@ from .business import AIO
 from .connection import AioConnection, Connection, Drained, members
 from .errors import ChannelClosed, TripleError
 from .metadata import Metadata, Pairs
-from .method import Closed, Method, opener
+from .method import REFUSALS, Closed, Method, opener
 from .options import Options
 from .target import Configure, Connect, Course, Explain, Pause, Start, Started, Targets
 
@@ -197,6 +197,8 @@ class AioTripleChannel(grpc.aio.Channel):
             )
         except TripleError as error:
             return self._failed_call(method, error)
+        except TypeError as error:
+            raise method.refused(error, timeout) from None
         if picked is not None:
             destination, _, endpoint = picked
             connection: Connection = endpoint.connection
@@ -205,8 +207,11 @@ class AioTripleChannel(grpc.aio.Channel):
                 if connection.failing:
                     connection.failing = False
                     endpoint.succeeded()
-                seconds = shorter(destination, timeout)
-                call = _called(channel, method, requests, seconds, metadata, credentials, compression)
+                try:
+                    seconds = shorter(destination, timeout)
+                    call = _called(channel, method, requests, seconds, metadata, credentials, compression)
+                except REFUSALS as error:
+                    raise method.refused(error, timeout) from None
                 self._running.add(call)
                 return call
         start = Start(target, method, timeout, metadata, headers, bool(wait_for_ready), picked, self._over)
@@ -281,6 +286,7 @@ class _MultiCallable:
         compression: Any,
     ) -> Any:
         channel, method = self._channel, self._method
+        method.check(timeout)
         _ = channel._router.snapshot  # a closed channel says so here, as without interceptors
 
         def begin(details: Any, requests: Any) -> Any:

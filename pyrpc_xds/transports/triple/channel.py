@@ -23,7 +23,7 @@ from .connectivity import Connectivity
 from .errors import ChannelClosed, TripleError
 from .fork import reset_in_child
 from .metadata import Metadata, Pairs
-from .method import Closed, Method, opener
+from .method import REFUSALS, Closed, Method, opener
 from .multicallables import MULTICALLABLES, Ready
 from .options import Options
 from .pending import PendingCall
@@ -111,11 +111,13 @@ class TripleChannel(grpc.Channel):
     def _closed_error(self) -> ChannelClosed:
         return ChannelClosed(f"the channel to {self._target.name} is closed")
 
-    def _failed(self, error: Any) -> Any:
-        """What to raise in place of grpcio's error for a call, or for its refusal to begin one (a ``ValueError``)."""
+    def _failed(self, error: Any, method: Method, timeout: Any) -> Any:
+        """What to raise in place of grpcio's error for a call, or for its refusal to begin one (:data:`REFUSALS`)."""
         if isinstance(error, grpc.RpcError):
             return surfaced(error, incoming_deadline())
-        return self._closed_error() if self._closed else error
+        if self._closed and isinstance(error, ValueError):
+            return self._closed_error()
+        return method.refused(error, timeout)
 
     def __enter__(self) -> Self:
         return self
@@ -133,21 +135,22 @@ class TripleChannel(grpc.Channel):
         self, method: Method, timeout: float | None, metadata: Metadata | None, wait_for_ready: bool | None
     ) -> Ready | Start:
         target = self._target
-        timeout, metadata, headers, picked = method.decided(
-            self._router, target.name, timeout, metadata, wait_for_ready
-        )
-        if picked is not None:
-            destination, _, endpoint = picked
-            connection: Connection = endpoint.connection
-            call = connection.calls.get(method.key)
-            try:
+        try:
+            timeout, metadata, headers, picked = method.decided(
+                self._router, target.name, timeout, metadata, wait_for_ready
+            )
+            if picked is not None:
+                destination, _, endpoint = picked
+                connection: Connection = endpoint.connection
+                call = connection.calls.get(method.key)
+                # ValueError: closed since the snapshot was read.
                 if call is not None and connection.state(False) == READY:
                     if connection.failing:
                         connection.failing = False
                         endpoint.succeeded()
                     return call, shorter(destination, timeout), metadata
-            except ValueError as error:  # of state: closed since the snapshot was read
-                raise self._failed(error) from None
+        except REFUSALS as error:
+            raise self._failed(error, method, timeout) from None
         return Start(target, method, timeout, metadata, headers, bool(wait_for_ready), picked, self._over)
 
     def _over(self) -> bool:
@@ -181,8 +184,8 @@ class TripleChannel(grpc.Channel):
         def made(ready: Ready) -> Any:
             try:
                 return make(ready)
-            except ValueError as refused:
-                raise self._failed(refused) from None
+            except REFUSALS as error:
+                raise self._failed(error, method, timeout) from None
 
         if isinstance(begun, Start):
             start = begun

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
+from ...arguments import Kind, require
 from ...attachments import current_attachments, persistent_attachments
 from ...errors import CallError, Unavailable, UsageError
 from ...incoming_deadline import incoming_deadline, within
@@ -16,6 +18,19 @@ from .metadata import Metadata, Pairs, base_headers, outgoing
 Picked = tuple[Destination, LiveCluster, LiveEndpoint]
 #: The seconds that a call may take, what to send with it, what it was routed by, and the decision.
 Decided = tuple[float | None, Metadata | None, dict[str, str], Picked | None]
+#: What grpcio raises where it does not even begin a call: it is closed, or an argument is not what it must be.
+REFUSALS = (ValueError, TypeError, OverflowError)
+
+
+def _seconds(value: Any) -> bool:
+    try:
+        # Beyond it nothing can wait; what is no number has no sum; NaN is neither below nor above.
+        return bool(0.0 + value <= threading.TIMEOUT_MAX)
+    except TypeError:
+        return False
+
+
+_TIMEOUT = {"timeout": Kind("a number of seconds", "1.5", _seconds)}
 
 
 class Method:
@@ -52,6 +67,22 @@ class Method:
         kind, _, serializer, deserializer, registered = self.key
         authority = self.headers[":authority"]
         return Method(kind, text, serializer, deserializer, registered, authority, self.metadata or ())
+
+    def check(self, timeout: Any) -> None:
+        """Refuse what a call gave as its timeout. Only where a call waits or has failed: a look at every one would
+        cost every one.
+
+        :raises UsageError: it is no number of seconds.
+        """
+        require(self.path, _TIMEOUT, {"timeout": timeout})
+
+    def refused(self, error: Exception, timeout: Any) -> Exception:
+        """What to raise where grpcio does not begin a call: its error, unless the timeout is to blame."""
+        try:
+            self.check(timeout)
+        except UsageError as usage:
+            return usage
+        return error
 
     def decided(
         self,

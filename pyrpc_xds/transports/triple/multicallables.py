@@ -12,7 +12,7 @@ import grpc
 
 from .business import BusinessAware
 from .metadata import Metadata
-from .method import Method
+from .method import REFUSALS, Method
 
 if TYPE_CHECKING:
     from .channel import TripleChannel
@@ -45,13 +45,14 @@ class _UnaryResponse(_MultiCallable):
 
         :param timeout: seconds.
         :raises grpc.RpcError: the call failed; a :class:`.errors.TripleError` if it never reached a server.
+        :raises UsageError: ``timeout`` is no number.
         """
         channel = self._channel
         call, timeout, metadata = channel._ready(self._method, timeout, metadata, wait_for_ready)
         try:
             return call(request, timeout, metadata, credentials, None, compression)
-        except (grpc.RpcError, ValueError) as error:
-            raise channel._failed(error) from None
+        except (grpc.RpcError, *REFUSALS) as error:
+            raise channel._failed(error, self._method, timeout) from None
 
     def with_call(
         self,
@@ -67,8 +68,8 @@ class _UnaryResponse(_MultiCallable):
         call, timeout, metadata = channel._ready(self._method, timeout, metadata, wait_for_ready)
         try:
             return call.with_call(request, timeout, metadata, credentials, None, compression)
-        except (grpc.RpcError, ValueError) as error:
-            raise channel._failed(error) from None
+        except (grpc.RpcError, *REFUSALS) as error:
+            raise channel._failed(error, self._method, timeout) from None
 
     def future(
         self,

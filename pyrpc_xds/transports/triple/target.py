@@ -113,6 +113,7 @@ class Start:
         then ends at the next step, however long it may wait for ready. Any thread may call it.
     :param picked: the route and the endpoint that the caller has chosen already; dropping the choice would
         make round robin pass over the endpoints that are not connected yet.
+    :raises UsageError: ``timeout`` is no number of seconds.
     """
 
     __slots__ = (
@@ -139,6 +140,7 @@ class Start:
         picked: Picked | None = None,
         over: Callable[[], bool] = _never,
     ) -> None:
+        method.check(timeout)
         self.target = target
         self.method = method
         self._timeout = timeout
