@@ -50,7 +50,7 @@ def check_middleware(where: str, middleware: Sequence[Callable[..., Any]]) -> No
 def chained(
     middleware: Sequence[Callable[..., Any]], method: str, innermost: Callable[[Any], Any]
 ) -> Callable[[Any], Any]:
-    """``innermost`` with the middleware around it."""
+    """``innermost`` with the middleware around it; who calls what this returns awaits the result of coroutines."""
     for each in reversed(middleware):
         innermost = _around(each, method, innermost)
     return innermost
@@ -60,7 +60,3 @@ def _around(
     middleware: Callable[..., Any], method: str, following: Callable[[Any], Any]
 ) -> Callable[[Any], Any]:
     return lambda args: middleware(method, args, following)
-
-
-# What is chained is called, and the result awaited by whoever called: nothing differs.
-chained_async = chained

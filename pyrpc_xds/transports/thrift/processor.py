@@ -16,7 +16,7 @@ from .call import ServerCall
 from .codec import CALL, EXCEPTION, ONEWAY, REPLY, Codec
 from .errors import ThriftBizError, ThriftProtocolError
 from .header import OUT_OF_ORDER, Header, HeaderTooLarge
-from .middleware import AsyncMiddleware, Middleware, chained, chained_async
+from .middleware import AsyncMiddleware, Middleware, chained
 from .service import SEPARATOR, Method, Service, checked_name, describe
 
 logger = logging.getLogger("pyrpc_xds.thrift")
@@ -147,7 +147,7 @@ class Processor:
 
         request.call.replace()
         if self.middleware:
-            return await chained_async(self.middleware, served.method.name, innermost)(request.args)
+            return await chained(self.middleware, served.method.name, innermost)(request.args)
         return await innermost(request.args)
 
     def answer(self, codec: Codec, request: Request, value: Any, error: BaseException | None) -> bytes:

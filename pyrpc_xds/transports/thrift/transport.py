@@ -9,9 +9,10 @@ from ...arguments import COUNT, FLAG, MIDDLEWARE, SECONDS, TARGET, TEXT, TEXTS, 
 from ...errors import UsageError
 from ..address import split
 from ..base import Mesh
-from .aio import AioCaller, AioThriftClient, AioThriftConnector
+from .aio import AioCaller, AioThriftClient
 from .aio_server import AioThriftServer
-from .client import Caller, ThriftClient, ThriftConnector
+from .client import Caller, ThriftClient
+from .connector import AioThriftConnector, ThriftConnector
 from .limits import Limits, PoolLimits, ServerLimits
 from .middleware import AsyncMiddleware, Middleware, check_middleware
 from .processor import Processor
