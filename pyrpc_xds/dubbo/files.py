@@ -1,26 +1,22 @@
-"""Dubbo's configuration file: where it is, its YAML, the profile that is active, placeholders.
+"""Dubbo's configuration file: where it is, its YAML, the profile that is active.
 
-As dubbo-go 3.3 does (config_loader.go, config_resolver.go), with two differences: a key that YAML gives twice is an
-error, and so is a placeholder that nothing fills.
+As dubbo-go 3.3 does (config_loader.go), except that a key that YAML gives twice is an error.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, missing_extra
+from .placeholders import fill, fill_dubbo
 
 PATH_VARIABLE = "DUBBO_GO_CONFIG_PATH"
 #: dubbo-go's own default is the second: it is started in a folder beside conf/.
 DEFAULT_PATHS = ("conf/dubbogo.yaml", "../conf/dubbogo.yaml")
 MAX_BYTES = 4 * 1024 * 1024
-MAX_VALUES = 1_000_000
-MAX_TEXT = 64 * 1024
-_PLACEHOLDER = re.compile(r"\$\{([^{}]*)\}")
 _PREFIX = "dubbo."
 _NO_PROFILE = ("", "default")
 
@@ -51,9 +47,7 @@ def read(path: Path, environ: Mapping[str, str]) -> dict[str, Any]:
     if found is None:
         raise ConfigError("has no key 'dubbo'", where=str(path), hint="Dubbo's keys stand under it")
     tree: dict[str, Any] = {"dubbo": found}
-    active = str(
-        _fill(_at(tree, "dubbo.profiles.active") or "", tree, environ, str(path), "dubbo.profiles.active")
-    )
+    active = str(fill("dubbo.profiles.active", tree, environ, str(path)) or "")
     if active not in _NO_PROFILE:
         profile = path.with_name(f"{path.stem}-{active}{path.suffix}")
         if not profile.is_file():
@@ -63,7 +57,7 @@ def read(path: Path, environ: Mapping[str, str]) -> dict[str, Any]:
                 hint="Add that file, or leave the key out",
             )
         tree = _merged(tree, {"dubbo": under_dubbo(_load(profile), str(profile)) or {}})
-    return filled(tree, environ, str(path))
+    return fill_dubbo(tree, environ, str(path))
 
 
 def under_dubbo(document: object, where: str) -> dict[str, Any] | None:
@@ -123,7 +117,7 @@ def parse(text: str, where: str) -> Any:
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
         raise ConfigError(f"this is not YAML: {problem}", where=f"{where}{line}", hint="Correct it") from None
     except RecursionError:
-        raise _too_deep(where) from None
+        raise ConfigError("this is nested too deeply", where=where, hint="Is it the right file?") from None
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         # PyYAML's own, of values such as the date 2026-13-45.
         raise ConfigError(
@@ -133,10 +127,6 @@ def parse(text: str, where: str) -> Any:
     if len(ours) > 1:
         raise ConfigError(f"{len(ours)} documents have the key 'dubbo'", where=where, hint="Keep one of them")
     return ours[0] if ours else documents[0] if documents else None
-
-
-def _too_deep(where: str) -> ConfigError:
-    return ConfigError("this is nested too deeply", where=where, hint="Is it the right file?")
 
 
 @cache
@@ -173,83 +163,3 @@ def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
         nested = isinstance(below, dict) and isinstance(value, dict)
         result[key] = _merged(below or {}, value) if nested else value
     return result
-
-
-def _at(tree: Mapping[str, Any], path: str) -> Any:
-    found: Any = tree
-    for part in path.split("."):
-        found = found.get(part) if isinstance(found, dict) else None
-    return found
-
-
-def filled(tree: Mapping[str, Any], environ: Mapping[str, str], where: str) -> dict[str, Any]:
-    """What stands under ``dubbo`` in a tree, with its placeholders filled in.
-
-    :raises ConfigError: nothing fills one of them.
-    """
-    try:
-        if _count(tree["dubbo"], {}) > MAX_VALUES:
-            raise ConfigError(
-                f"its aliases repeat more than {MAX_VALUES} values", where=where, hint="Is it the right file?"
-            )
-        found: dict[str, Any] = _filled(tree["dubbo"], tree, environ, where, "dubbo")
-    except RecursionError:  # an alias within its own anchor
-        raise _too_deep(where) from None
-    return found
-
-
-def _count(value: Any, known: dict[int, int]) -> int:
-    """How many values it is with its aliases written out, each of which is looked at once.
-
-    :param known: the counts of mappings and lists, by :func:`id`.
-    """
-    if not isinstance(value, dict | list):
-        return 1
-    count = known.get(id(value))
-    if count is None:
-        below = value.values() if isinstance(value, dict) else value
-        count = known[id(value)] = 1 + sum(_count(each, known) for each in below)
-    return count
-
-
-def _filled(value: Any, tree: Mapping[str, Any], environ: Mapping[str, str], where: str, path: str) -> Any:
-    if isinstance(value, dict):
-        return {key: _filled(each, tree, environ, where, f"{path}.{key}") for key, each in value.items()}
-    if isinstance(value, list):
-        return [_filled(each, tree, environ, where, f"{path}[{i}]") for i, each in enumerate(value)]
-    return _fill(value, tree, environ, where, path)
-
-
-def _fill(
-    value: Any, tree: Mapping[str, Any], environ: Mapping[str, str], where: str, path: str, depth: int = 8
-) -> Any:
-    """``${name}`` and ``${name:default}``: another key of the file, an environment variable, or the default."""
-    if not isinstance(value, str) or "${" not in value:
-        return value
-    if not depth:
-        raise ConfigError(
-            "its placeholders name each other", where=f"{where}: {path}", hint="Break the circle"
-        )
-
-    def one(match: re.Match[str]) -> str:
-        name, colon, default = match[1].partition(":")
-        name = name.strip()
-        found = _at(tree, name) if "." in name else None
-        if found is None or isinstance(found, dict | list):
-            found = environ.get(name)
-        if found is None:
-            if not colon:
-                raise ConfigError(
-                    f"nothing fills {match[0]}: it is no key of this file and no environment variable",
-                    where=f"{where}: {path}",
-                    hint=f"Set {name}, or write ${{{name}:default}}",
-                )
-            found = default.strip()
-        return str(_fill(found, tree, environ, where, path, depth - 1))
-
-    text = _PLACEHOLDER.sub(one, value)
-    if len(text) > MAX_TEXT:  # what is filled in first is checked first, so placeholders cannot multiply
-        raise ConfigError(
-            f"is longer than {MAX_TEXT} characters with its placeholders filled in", where=f"{where}: {path}"
-        )
-    return text

@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyrpc_xds.dubbo import files, not_applied
+from pyrpc_xds.dubbo import files, not_applied, placeholders
 from pyrpc_xds.dubbo.config import DubboConfig
 from pyrpc_xds.dubbo.mapping import place
 from pyrpc_xds.dubbo.sections import sections
@@ -116,7 +116,8 @@ def test_any_text_is_dubbos_or_a_config_error(text: str) -> None:
     def read() -> DubboConfig:
         found = files.under_dubbo(files.parse(text, "conf/dubbogo.yaml"), "conf/dubbogo.yaml")
         return sections(
-            files.filled({"dubbo": found or {}}, {"A": "1"}, "conf/dubbogo.yaml"), "conf/dubbogo.yaml"
+            placeholders.fill_dubbo({"dubbo": found or {}}, {"A": "1"}, "conf/dubbogo.yaml"),
+            "conf/dubbogo.yaml",
         )
 
     checked(read)

@@ -1,4 +1,4 @@
-"""Dubbo's file: where it is found, bad YAML, placeholders, profiles, dotted keys."""
+"""Dubbo's file: where it is found, bad YAML, profiles, dotted keys."""
 
 from __future__ import annotations
 
@@ -120,36 +120,6 @@ def test_dotted_keys_are_those_of_properties(tmp_path: Path) -> None:
     )
     assert found == {"registry": {"address": "xds://istiod:15010", "protocol": "xds"}}
     assert "dubbo.a.b: is given twice" in error_of(tmp_path, "dubbo.a.b: 1\ndubbo: {a: {b: 2}}\n")
-
-
-def test_placeholder_is_a_variable_of_the_environment(tmp_path: Path) -> None:
-    text = "dubbo: {registries: {xds: {address: 'xds://${HOST}:${PORT:15010}', group: '${EMPTY:}'}}}"
-    assert tree(tmp_path, text, HOST="istiod") == {
-        "registries": {"xds": {"address": "xds://istiod:15010", "group": ""}}
-    }
-
-
-def test_placeholder_is_another_key_of_the_file_as_in_dubbo_go(tmp_path: Path) -> None:
-    text = "dubbo:\n  application: {name: shop, module: '${dubbo.application.name}-m'}\n  x: ${dubbo.none:other}\n"
-    assert tree(tmp_path, text) == {"application": {"name": "shop", "module": "shop-m"}, "x": "other"}
-
-
-def test_placeholder_that_nothing_fills_is_an_error_with_its_key(tmp_path: Path) -> None:
-    assert error_of(tmp_path, "dubbo: {protocols: {triple: {port: '${PORT}'}}}").endswith(
-        "dubbogo.yaml: dubbo.protocols.triple.port: nothing fills ${PORT}: it is no key of this file and no "
-        "environment variable. Set PORT, or write ${PORT:default}"
-    )
-
-
-def test_placeholders_that_multiply_are_an_error(tmp_path: Path) -> None:
-    lines = [f"  a{i}: '{f'${{dubbo.a{i + 1}}}' * 20}'" for i in range(6)]
-    assert "longer than" in error_of(tmp_path, "\n".join(["dubbo:", *lines, "  a6: xxxxxxxxxx"]))
-
-
-def test_placeholders_that_name_each_other_are_an_error(tmp_path: Path) -> None:
-    assert "dubbo.a: its placeholders name each other" in error_of(
-        tmp_path, "dubbo: {a: '${dubbo.b}', b: '${dubbo.a}'}"
-    )
 
 
 def test_active_profile_goes_over_the_file(tmp_path: Path) -> None:
