@@ -84,41 +84,20 @@ class Header:
     @property
     def ints(self) -> Any:
         """See the class."""
-        if self.raw is not None:
-            self.parse()
+        self.parse()
         return self.kept_ints
-
-    @ints.setter
-    def ints(self, values: Any) -> None:
-        if self.raw is not None:
-            self.parse()
-        self.kept_ints = values
 
     @property
     def strings(self) -> Any:
         """See the class."""
-        if self.raw is not None:
-            self.parse()
+        self.parse()
         return self.kept_strings
-
-    @strings.setter
-    def strings(self, values: Any) -> None:
-        if self.raw is not None:
-            self.parse()
-        self.kept_strings = values
 
     @property
     def token(self) -> Any:
         """See the class."""
-        if self.raw is not None:
-            self.parse()
+        self.parse()
         return self.kept_token
-
-    @token.setter
-    def token(self, value: Any) -> None:
-        if self.raw is not None:
-            self.parse()
-        self.kept_token = value
 
     @property
     def metainfo(self) -> bool:
@@ -171,7 +150,7 @@ class Header:
         return 0
 
     def parse(self) -> None:
-        """Read what :func:`read` has checked. Two threads may do it at once: they find the same."""
+        """Read what :func:`read` has checked, the first time. Two threads may do it at once: they find the same."""
         raw = self.raw
         if raw is None:
             return
@@ -212,7 +191,7 @@ class Header:
         # Last: a thread that sees it gone finds the others.
         self.raw = None
 
-    # It is changed after it was made.
+    # Fields can be set, so that two which are equal need not stay so.
     __hash__ = None  # type: ignore[assignment]
 
     def __eq__(self, other: object) -> bool:

@@ -43,10 +43,15 @@ def whole(wire: Wire, name: str, kind: int, seqid: int, struct: Any) -> bytes:
     message = codec_for(wire, Limits()).encode(name, kind, seqid, struct)
     if not wire.header:
         return message
-    header = Header(seqid, OUT_OF_ORDER, 2 if wire.compact else 0, wire.framed, (1,) if wire.zlib else ())
-    header.strings = {"RPC_TRANSIT_user": "admin", "RPC_PERSIST_lane": "dev", "biz-status": "0"}
-    if wire.header == "ttheader":
-        header.ints = {9: name, 12: "1000"}
+    header = Header(
+        seqid,
+        OUT_OF_ORDER,
+        2 if wire.compact else 0,
+        wire.framed,
+        (1,) if wire.zlib else (),
+        {9: name, 12: "1000"} if wire.header == "ttheader" else None,
+        {"RPC_TRANSIT_user": "admin", "RPC_PERSIST_lane": "dev", "biz-status": "0"},
+    )
     return frame_of(wire, header, message)
 
 

@@ -96,15 +96,22 @@ def travels(name: str, value: str) -> bool:
     return True
 
 
-def put(
-    header: Header, attachments: Mapping[str, str], persistent: frozenset[str], passed_on: Mapping[str, str]
-) -> None:
-    """Write attachments into the header of a request.
+def carried(
+    attachments: Mapping[str, str],
+    persistent: frozenset[str],
+    passed_on: Mapping[str, str],
+    strings: Mapping[str, str],
+    plain: bool = False,
+) -> tuple[dict[str, str], str | None]:
+    """The strings and the token of a request's header that carry attachments.
 
     :param persistent: names among them that go to the end of the chain.
     :param passed_on: persistent metainfo of the call being served, in its spelling.
+    :param strings: that the header has besides.
+    :param plain: see :class:`.header.Header`.
     """
-    strings = dict(header.strings)
+    strings = dict(strings)
+    token = None
     spelling = {}
     for name, value in passed_on.items():
         low = name.lower()
@@ -116,14 +123,14 @@ def put(
     for name, value in attachments.items():
         if not value:
             continue
-        if name in TELEMETRY and not header.plain:
+        if name in TELEMETRY and not plain:
             strings[TRANSIT + name] = strings[PERSIST + name] = value
         elif name in persistent:
             strings[PERSIST + spelling.get(name, name)] = value
-        elif name == _TOKEN and not header.plain:
-            header.token = value
-        elif not header.plain:
+        elif name == _TOKEN and not plain:
+            token = value
+        elif not plain:
             strings[TRANSIT + name] = value
-        if header.plain:
+        if plain:
             strings[name] = value
-    header.strings = strings
+    return strings, token

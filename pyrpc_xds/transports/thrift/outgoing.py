@@ -10,7 +10,7 @@ from . import theader, ttheader
 from .call import FROM_METHOD, FROM_SERVICE, serving_call
 from .codec import CALL, ONEWAY
 from .header import BINARY_ID, COMPACT_ID, OUT_OF_ORDER, Header
-from .metainfo import LOG_ID, put
+from .metainfo import LOG_ID, carried
 from .service import Method
 from .wire import Wire
 
@@ -68,11 +68,13 @@ class Outgoing:
         call = serving_call()
         passed_on = _NONE if call is None else call.passed_on
         if self._apache:
-            header = Header(seqid, self._flags, self._protocol, plain=True)
-            if self._wire.zlib:
-                header.transforms = _ZLIB
+            strings = self._strings
             if attachments or passed_on:
-                put(header, attachments, persistent_attachments(), passed_on)
+                strings, _ = carried(attachments, persistent_attachments(), passed_on, strings, plain=True)
+            transforms = _ZLIB if self._wire.zlib else ()
+            header = Header(
+                seqid, self._flags, self._protocol, transforms=transforms, strings=strings, plain=True
+            )
             return theader.encode(header, message)
         serving = None if call is None else call.method
         try:
@@ -80,10 +82,8 @@ class Outgoing:
             milliseconds = max(1, min(_LONGEST, int(seconds * 1000)))
             if not attachments and not passed_on:
                 return template.plain(seqid, milliseconds, message)
-            header = Header(seqid, strings=self._strings)
-            put(header, attachments, persistent_attachments(), passed_on)
-            log_id = attachments.get(LOG_ID)
-            return template.carrying(seqid, milliseconds, message, log_id, header.strings, header.token)
+            strings, token = carried(attachments, persistent_attachments(), passed_on, self._strings)
+            return template.carrying(seqid, milliseconds, message, attachments.get(LOG_ID), strings, token)
         except Exception as error:
             raise ttheader.fitting(error, {**passed_on, **attachments}) from None
 

@@ -334,40 +334,37 @@ def test_copies_of_baggage_are_neither_doubled_nor_passed_on_as_they_came() -> N
     assert (got.persistent, got.spelled) == ({"x": "y"}, {"x": "y"})
     got = metainfo.arrived(Header(1, strings={**strings, "RPC_TRANSIT_baggage": "lane=new"}))
     assert got.values == {"baggage": "lane=new", "traceparent": trace, "x": "y"}
-    header = Header(1)
-    metainfo.put(header, {"baggage": "lane=newest"}, frozenset(), {**got.spelled, "baggage": "lane=old"})
-    assert header.strings == {"RPC_TRANSIT_baggage": "lane=newest", "RPC_PERSIST_baggage": "lane=newest"}
+    passed_on = {**got.spelled, "baggage": "lane=old"}
+    strings, _ = metainfo.carried({"baggage": "lane=newest"}, frozenset(), passed_on, {})
+    assert strings == {"RPC_TRANSIT_baggage": "lane=newest", "RPC_PERSIST_baggage": "lane=newest"}
 
 
 def test_baggage_goes_over_theader_once() -> None:
-    header = Header(1, plain=True)
-    metainfo.put(header, {"baggage": "lane=dev"}, frozenset(), {})
-    assert header.strings == {"baggage": "lane=dev"}
+    strings, _ = metainfo.carried({"baggage": "lane=dev"}, frozenset(), {}, {}, plain=True)
+    assert strings == {"baggage": "lane=dev"}
 
 
 def test_metainfo_that_goes_on_keeps_its_spelling() -> None:
-    header = Header(1, strings={"isn": "Echo"})
-    metainfo.put(
-        header,
+    strings, token = metainfo.carried(
         {"lane": "dev", "user": "a", "empty": "", "new": "n", "gdpr-token": "t"},
         frozenset({"lane", "new"}),
         {"LANE": "dev", "text": "é", "dropped": "since"},
+        {"isn": "Echo"},
     )
-    assert header.strings == {
+    assert strings == {
         "isn": "Echo",
         "RPC_PERSIST_LANE": "dev",
         "RPC_PERSIST_new": "n",
         "RPC_PERSIST_text": "é",
         "RPC_TRANSIT_user": "a",
     }
-    assert header.token == "t"
+    assert token == "t"
 
 
 def test_metainfo_of_theader_has_the_names_of_attachments() -> None:
-    header = Header(1, plain=True)
-    metainfo.put(header, {"lane": "dev", "user": "a"}, frozenset({"lane"}), {})
-    assert header.strings == {"lane": "dev", "user": "a", "RPC_PERSIST_lane": "dev"}
-    got = metainfo.arrived(header)
+    strings, _ = metainfo.carried({"lane": "dev", "user": "a"}, frozenset({"lane"}), {}, {}, plain=True)
+    assert strings == {"lane": "dev", "user": "a", "RPC_PERSIST_lane": "dev"}
+    got = metainfo.arrived(Header(1, strings=strings, plain=True))
     assert (got.values, got.persistent) == ({"lane": "dev", "user": "a"}, {"lane": "dev"})
 
 
