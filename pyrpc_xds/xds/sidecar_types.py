@@ -1,6 +1,6 @@
 """The resource types as istiod gives them to a sidecar.
 
-A module of its own, because most clients need none of it: importing protobuf's classes for Envoy's filters takes time.
+A module of its own, because most clients need none of it.
 """
 
 from __future__ import annotations

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from envoy.config.cluster.v3 import cluster_pb2
-
 from ...model.cluster import DEFAULT_MAX_REQUESTS, Cluster, LbPolicy, TransportSocketMatch
 from ..names import SubsetKey
 from .common import Refused, decoder, require_ads, type_name
+from .descriptors import message_class
 
-_Proto = cluster_pb2.Cluster
+_Proto = message_class("envoy.config.cluster.v3.Cluster")
 _DEFAULT_PRIORITY = 0
 _RAW_BUFFER = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"
 _LB_EXTENSIONS = "envoy.extensions.load_balancing_policies."
@@ -167,13 +166,13 @@ def _name(enum: Any, number: int) -> str:
         return str(number)
 
 
-decode_cluster = decoder("CDS", cluster_pb2.Cluster, lambda message: message.name, _cluster)
+decode_cluster = decoder("CDS", _Proto, lambda message: message.name, _cluster)
 """Bytes of an envoy.config.cluster.v3.Cluster to :class:`~pyrpc_xds.model.cluster.Cluster`.
 
 :raises ResourceInvalid: it is not, or breaks a rule.
 """
 
-decode_sidecar_cluster = decoder("CDS", cluster_pb2.Cluster, lambda message: message.name, _sidecar_cluster)
+decode_sidecar_cluster = decoder("CDS", _Proto, lambda message: message.name, _sidecar_cluster)
 """The same for a sidecar's Cluster, which may say TLS for some of its endpoints: those are told apart by
 :mod:`pyrpc_xds.xds.transport_socket`.
 

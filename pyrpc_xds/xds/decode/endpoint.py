@@ -8,19 +8,19 @@ from operator import itemgetter
 from socket import AF_INET, AF_INET6, inet_pton
 from typing import Any, NamedTuple
 
-from envoy.config.core.v3 import address_pb2
-from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 from google.protobuf.message import DecodeError
 
 from ..._parts import Cutter, Malformed
 from ...model.endpoint import ClusterLoadAssignment, Endpoint, Locality
 from .common import MAX_UINT32, Refused, decoder
+from .descriptors import message_class
 
+_Proto = message_class("envoy.config.endpoint.v3.ClusterLoadAssignment")
 _SOCKET_MATCH = "envoy.transport_socket_match"
-_TCP = address_pb2.SocketAddress.TCP
+_TCP = message_class("envoy.config.core.v3.SocketAddress").TCP
 _ADDRESS = itemgetter(Endpoint._fields.index("address"))
 _WEIGHT = itemgetter(Endpoint._fields.index("weight"))
-_parsed = endpoint_components_pb2.LbEndpoint.FromString
+_parsed = message_class("envoy.config.endpoint.v3.LbEndpoint").FromString
 _new = tuple.__new__  # half the price of calling a named tuple's class
 
 
@@ -193,23 +193,19 @@ def _socket_labels(metadata: Any) -> tuple[tuple[str, str], ...]:
     return tuple(sorted((key, value.string_value) for key, value in fields.items()))
 
 
-decode_cluster_load_assignment = decoder(
-    "EDS", endpoint_pb2.ClusterLoadAssignment, lambda message: message.cluster_name, _assignment
-)
+decode_cluster_load_assignment = decoder("EDS", _Proto, lambda message: message.cluster_name, _assignment)
 """Bytes of an envoy.config.endpoint.v3.ClusterLoadAssignment to its model.
 
 :raises ResourceInvalid: it is not, or breaks a rule.
 """
 
-decode_sidecar_assignment = decoder(
-    "EDS", endpoint_pb2.ClusterLoadAssignment, lambda message: message.cluster_name, _sidecar_assignment
-)
+decode_sidecar_assignment = decoder("EDS", _Proto, lambda message: message.cluster_name, _sidecar_assignment)
 """The same with ``socket_labels``.
 
 :raises ResourceInvalid: as :data:`decode_cluster_load_assignment`.
 """
 
-_FIELDS = endpoint_pb2.ClusterLoadAssignment.DESCRIPTOR.fields_by_name
+_FIELDS = _Proto.DESCRIPTOR.fields_by_name
 _LOCALITIES: int = _FIELDS["endpoints"].number
 _LB_ENDPOINTS: int = _FIELDS["endpoints"].message_type.fields_by_name["lb_endpoints"].number
 # Places at which an assignment has changed, above which its endpoints have probably moved.
@@ -245,7 +241,7 @@ class FollowingAssignments:
                 endpoints = self._reread(index, *each)
                 read.append(endpoints)
                 groups.append(self._regroup(index, endpoints, each[1]) or _group(endpoints))
-            message = endpoint_pb2.ClusterLoadAssignment.FromString(rest)
+            message = _Proto.FromString(rest)
             result = _assignment(message, lambda index, _: groups[index])
         except (Malformed, DecodeError, Refused):
             # Which says what is wrong, and where.

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from envoy.config.core.v3 import base_pb2
-from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf.message import DecodeError
-from google.protobuf.struct_pb2 import Struct
-from google.rpc import code_pb2
 
 from ...bootstrap import Node
-from ...errors import ConfigError, StreamError
+from ...errors import Code, ConfigError, StreamError
 from ...frozen import frozen
+from .descriptors import message_class
 
 ADS_METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources"
 RESOURCE_URL = "type.googleapis.com/envoy.service.discovery.v3.Resource"
 # gRFC A27 (overprovisioning) and the xDS specification (Resource wrappers may be used in state of the world).
 CLIENT_FEATURES = ("envoy.lb.does_not_support_overprovisioning", "xds.config.resource-in-sotw")
+
+
+_Request = message_class("envoy.service.discovery.v3.DiscoveryRequest")
+_Response = message_class("envoy.service.discovery.v3.DiscoveryResponse")
+_Resource = message_class("envoy.service.discovery.v3.Resource")
+_Node = message_class("envoy.config.core.v3.Node")
+_Locality = message_class("envoy.config.core.v3.Locality")
+_Struct = message_class("google.protobuf.Struct")
 
 
 @frozen
@@ -61,22 +66,22 @@ class DiscoveryResponse:
     resources: tuple[RawResource, ...] = ()
 
 
-def encode_node(node: Node, version: str = "") -> base_pb2.Node:
+def encode_node(node: Node, version: str = "") -> Any:
     """The node as protobuf.
 
     :param version: of this package.
     :raises ConfigError: the metadata holds what JSON does not (checked when a client is made).
     """
-    metadata = Struct()
+    metadata = _Struct()
     try:
         metadata.update(node.metadata)
     except (ValueError, TypeError, RecursionError) as error:
         raise ConfigError(f"not JSON values: {error}", where="node.metadata") from None
-    return base_pb2.Node(
+    return _Node(
         id=node.id,
         cluster=node.cluster,
         metadata=metadata,
-        locality=base_pb2.Locality(
+        locality=_Locality(
             region=node.locality.region, zone=node.locality.zone, sub_zone=node.locality.sub_zone
         ),
         user_agent_name="pyrpc-xds",
@@ -87,14 +92,14 @@ def encode_node(node: Node, version: str = "") -> base_pb2.Node:
 
 def encode_request(request: DiscoveryRequest, user_agent_version: str = "") -> bytes:
     """The bytes of a request."""
-    message = discovery_pb2.DiscoveryRequest(
+    message = _Request(
         type_url=request.type_url,
         resource_names=request.names,
         version_info=request.version,
         response_nonce=request.nonce,
     )
     if request.error:
-        message.error_detail.code = code_pb2.INVALID_ARGUMENT
+        message.error_detail.code = Code.INVALID_ARGUMENT
         message.error_detail.message = request.error
     if request.node is not None:
         message.node.CopyFrom(encode_node(request.node, user_agent_version))
@@ -108,7 +113,7 @@ def decode_response(raw: bytes) -> DiscoveryResponse:
     :raises StreamError: the bytes are not a DiscoveryResponse; only a new stream can help.
     """
     try:
-        message = discovery_pb2.DiscoveryResponse.FromString(raw)
+        message = _Response.FromString(raw)
     except DecodeError as error:
         raise StreamError(
             f"the control plane sent {len(raw)} bytes that are no DiscoveryResponse: {error}"
@@ -124,7 +129,7 @@ def decode_response(raw: bytes) -> DiscoveryResponse:
 
 def _unwrap(value: bytes) -> RawResource:
     try:
-        wrapper = discovery_pb2.Resource.FromString(value)
+        wrapper = _Resource.FromString(value)
     except DecodeError:
         # Left as it is, it has the wrong type for its response and is refused as one bad resource.
         return RawResource(RESOURCE_URL, value)

@@ -10,13 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from envoy.config.route.v3 import route_components_pb2
-from envoy.extensions.filters.http.fault.v3 import fault_pb2
 from google.protobuf.message import DecodeError
-from udpa.type.v1 import typed_struct_pb2 as udpa_typed_struct_pb2
-from xds.type.v3 import typed_struct_pb2
 
 from .common import Refused, type_name
+from .descriptors import message_class
 
 _ROUTER = "envoy.extensions.filters.http.router.v3.Router"
 _FAULT = "envoy.extensions.filters.http.fault.v3.HTTPFault"
@@ -39,10 +36,7 @@ _HARMLESS = frozenset(
         "stats.PluginConfig",
     }
 )
-_TYPED_STRUCTS: Mapping[str, Any] = {
-    "udpa.type.v1.TypedStruct": udpa_typed_struct_pb2.TypedStruct,
-    "xds.type.v3.TypedStruct": typed_struct_pb2.TypedStruct,
-}
+TYPED_STRUCTS = frozenset({"udpa.type.v1.TypedStruct", "xds.type.v3.TypedStruct"})
 
 
 def listener_filters(filters: Iterable[Any]) -> tuple[str, ...]:
@@ -92,7 +86,7 @@ def overrides(configs: Mapping[str, Any], place: str) -> list[str]:
         optional = False
         try:
             if type_name(config.type_url) == _FILTER_CONFIG:
-                wrapper = _parse(route_components_pb2.FilterConfig, config.value)
+                wrapper = _parse(_FILTER_CONFIG, config.value)
                 optional = wrapper.is_optional
                 if wrapper.disabled:
                     continue
@@ -110,14 +104,14 @@ def overrides(configs: Mapping[str, Any], place: str) -> list[str]:
 def _understood(config: Any) -> tuple[str, str]:
     """The type of a filter's config and what is not applied of it; empty: nothing."""
     kind = type_name(config.type_url)
-    if wrapper_type := _TYPED_STRUCTS.get(kind):
-        kind = type_name(_parse(wrapper_type, config.value).type_url)
+    if kind in TYPED_STRUCTS:
+        kind = type_name(_parse(kind, config.value).type_url)
         if kind not in _HARMLESS | _SESSION | {_ROUTER}:
             raise Refused(f"type {kind!r} in a TypedStruct is not supported")
     if kind == _ROUTER or kind in _HARMLESS:
         return kind, ""
     if kind == _FAULT:
-        fault = _parse(fault_pb2.HTTPFault, config.value)
+        fault = _parse(_FAULT, config.value)
         active = [field for field in ("abort", "delay") if fault.HasField(field)]
         return kind, f"fault injection ({' and '.join(active)}) is not applied" if active else ""
     if kind in _SESSION:
@@ -125,8 +119,8 @@ def _understood(config: Any) -> tuple[str, str]:
     raise Refused(f"type {kind!r} is not supported")
 
 
-def _parse(message_type: Any, value: bytes) -> Any:
+def _parse(kind: str, value: bytes) -> Any:
     try:
-        return message_type.FromString(value)
+        return message_class(kind).FromString(value)
     except DecodeError as error:
-        raise Refused(f"not a {message_type.DESCRIPTOR.full_name}: {error}") from None
+        raise Refused(f"not a {kind}: {error}") from None

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from envoy.config.listener.v3 import listener_pb2
-from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
 from google.protobuf.message import DecodeError
 
 from ...model.filter_chain import HttpConnectionManager
 from ...model.listener import Listener
 from .common import Refused, decoder, limit, require_ads, type_name
+from .descriptors import message_class
 from .http_filter import listener_filters
 from .route import route_configuration
 
 HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+_Proto = message_class("envoy.config.listener.v3.Listener")
+_Manager = message_class(HCM)
 
 
 def _listener(message: Any) -> Listener:
@@ -27,7 +28,7 @@ def _listener(message: Any) -> Listener:
     if type_name(any_config.type_url) != HCM:
         raise Refused(f"api_listener: type {any_config.type_url!r} is not supported")
     try:
-        hcm = http_connection_manager_pb2.HttpConnectionManager.FromString(any_config.value)
+        hcm = _Manager.FromString(any_config.value)
     except DecodeError as error:
         raise Refused(f"api_listener: not an HttpConnectionManager: {error}") from None
     try:
@@ -73,7 +74,7 @@ def connection_manager(hcm: Any) -> tuple[HttpConnectionManager, tuple[str, ...]
     raise Refused(f"route_specifier {specifier or 'missing'} is not supported")
 
 
-decode_listener = decoder("LDS", listener_pb2.Listener, lambda message: message.name, _listener)
+decode_listener = decoder("LDS", _Proto, lambda message: message.name, _listener)
 """Bytes of an envoy.config.listener.v3.Listener to :class:`~pyrpc_xds.model.listener.Listener`.
 
 :raises ResourceInvalid: it is not, or breaks a rule.

@@ -5,24 +5,31 @@ from __future__ import annotations
 from ipaddress import ip_network
 from typing import Any
 
-from envoy.config.listener.v3 import listener_pb2
-from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
-from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 from google.protobuf.message import DecodeError
-from udpa.type.v1 import typed_struct_pb2 as udpa_typed_struct_pb2
-from xds.type.v3 import typed_struct_pb2
 
 from ...model.filter_chain import FilterChain, NetworkFilter, ProxyListener, TcpProxy
 from ...model.route import WeightedCluster
 from .common import Refused, decoder, type_name
+from .descriptors import declare, message_class
+from .http_filter import TYPED_STRUCTS
 from .listener import HCM, connection_manager
 from .thrift_proxy import THRIFT_PROXY, thrift_proxy, weighted
 
-_TCP_PROXY = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
-_TYPED_STRUCTS: dict[str, Any] = {
-    "udpa.type.v1.TypedStruct": udpa_typed_struct_pb2.TypedStruct,
-    "xds.type.v3.TypedStruct": typed_struct_pb2.TypedStruct,
+declare("""
+package envoy.extensions.filters.network.tcp_proxy.v3;
+message TcpProxy {
+  message WeightedCluster {
+    message ClusterWeight { string name = 1; uint32 weight = 2; }
+    repeated ClusterWeight clusters = 1;
+  }
+  oneof cluster_specifier { string cluster = 2; WeightedCluster weighted_clusters = 10; }
+  google.protobuf.Empty metadata_match = 9;
+  repeated google.protobuf.Empty hash_policy = 11;
+  google.protobuf.Empty tunneling_config = 12;
 }
+""")
+
+_TCP_PROXY = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
 # Telemetry, and the exchange of metadata between sidecars.
 _HARMLESS = frozenset({"stats.PluginConfig", "envoy.tcp.metadataexchange.config.MetadataExchange"})
 _HTTP = frozenset({"http/1.0", "http/1.1", "h2c"})
@@ -88,8 +95,8 @@ def _terminal(filters: Any, notes: list[str]) -> NetworkFilter:
         try:
             if index + 1 == len(filters):
                 return _decoded(kind, entry.typed_config.value, notes)
-            if (wrapper := _TYPED_STRUCTS.get(kind)) is not None:
-                kind = type_name(wrapper.FromString(entry.typed_config.value).type_url)
+            if kind in TYPED_STRUCTS:
+                kind = type_name(message_class(kind).FromString(entry.typed_config.value).type_url)
             if kind not in _HARMLESS:
                 raise Refused(f"type {kind!r} is not supported")
         except DecodeError as error:
@@ -101,9 +108,7 @@ def _terminal(filters: Any, notes: list[str]) -> NetworkFilter:
 
 def _decoded(kind: str, value: bytes, notes: list[str]) -> NetworkFilter:
     if kind == HCM:
-        manager, found = connection_manager(
-            http_connection_manager_pb2.HttpConnectionManager.FromString(value)
-        )
+        manager, found = connection_manager(message_class(HCM).FromString(value))
         notes += found
         return manager
     if kind == THRIFT_PROXY:
@@ -111,7 +116,7 @@ def _decoded(kind: str, value: bytes, notes: list[str]) -> NetworkFilter:
         notes += more
         return proxy
     if kind == _TCP_PROXY:
-        return _tcp_proxy(tcp_proxy_pb2.TcpProxy.FromString(value), notes)
+        return _tcp_proxy(message_class(_TCP_PROXY).FromString(value), notes)
     raise Refused(f"type {kind!r} is not supported")
 
 
@@ -130,7 +135,9 @@ def _tcp_proxy(message: Any, notes: list[str]) -> TcpProxy:
     raise Refused(f"tcp_proxy: cluster specifier {which or 'missing or unknown'} is not supported")
 
 
-decode_proxy_listener = decoder("LDS", listener_pb2.Listener, lambda message: message.name, _listener)
+decode_proxy_listener = decoder(
+    "LDS", message_class("envoy.config.listener.v3.Listener"), lambda message: message.name, _listener
+)
 """Bytes of an envoy.config.listener.v3.Listener to :class:`~pyrpc_xds.model.filter_chain.ProxyListener`.
 
 :raises ResourceInvalid: it is not, or a chain that calls could take breaks a rule.

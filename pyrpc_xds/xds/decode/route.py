@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from envoy.config.route.v3 import route_pb2
-
 from ...model.route import (
     ClusterRoute,
     PathMatch,
@@ -23,9 +21,11 @@ from ...model.route import (
 )
 from ..names import SubsetKey
 from .common import MAX_UINT32, Refused, decoder, limit, seconds
+from .descriptors import message_class
 from .http_filter import overrides
 from .matcher import route_match
 
+_Proto = message_class("envoy.config.route.v3.RouteConfiguration")
 _DEFAULT_BASE_INTERVAL = 0.025
 _MAX_INTERVAL_FACTOR = 10
 _PREVIOUS_HOSTS = "envoy.retry_host_predicates.previous_hosts"
@@ -263,9 +263,7 @@ def _left_out(message: Any, fields: tuple[str, ...], place: str) -> list[str]:
     return [f"{place}: {field} is not applied" for field in fields if field in held]
 
 
-decode_route_configuration = decoder(
-    "RDS", route_pb2.RouteConfiguration, lambda message: message.name, route_configuration
-)
+decode_route_configuration = decoder("RDS", _Proto, lambda message: message.name, route_configuration)
 """Bytes of an envoy.config.route.v3.RouteConfiguration to its model.
 
 :raises ResourceInvalid: it is not, or breaks a rule.
@@ -273,7 +271,7 @@ decode_route_configuration = decoder(
 
 decode_shared_route_configuration = decoder(
     "RDS",
-    route_pb2.RouteConfiguration,
+    _Proto,
     lambda message: message.name,
     lambda message: route_configuration(message, shared=True),
 )

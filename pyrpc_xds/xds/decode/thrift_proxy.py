@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from envoy.extensions.filters.network.thrift_proxy.v3 import thrift_proxy_pb2
 from google.protobuf.message import DecodeError
 
 from ...model.filter_chain import ThriftProxy
@@ -23,7 +22,39 @@ from ...model.route import (
     WeightedCluster,
 )
 from .common import MAX_UINT32, Refused, type_name
+from .descriptors import declare, message_class
 from .matcher import header_matcher
+
+declare("""
+package envoy.extensions.filters.network.thrift_proxy.v3;
+message Route { RouteMatch match = 1; RouteAction route = 2; }
+message RouteAction {
+  oneof cluster_specifier { string cluster = 1; WeightedCluster weighted_clusters = 2; string cluster_header = 6; }
+  google.protobuf.Empty metadata_match = 3;
+  repeated google.protobuf.Empty rate_limits = 4;
+  repeated google.protobuf.Empty request_mirror_policies = 7;
+}
+message RouteConfiguration { string name = 1; repeated Route routes = 2; }
+message RouteMatch {
+  oneof match_specifier { string method_name = 1; string service_name = 2; }
+  bool invert = 3;
+  repeated config.route.v3.HeaderMatcher headers = 4;
+}
+message ThriftFilter { string name = 1; oneof config_type { google.protobuf.Any typed_config = 3; } }
+message ThriftProxy {
+  RouteConfiguration route_config = 4;
+  repeated ThriftFilter thrift_filters = 5;
+  google.protobuf.Empty trds = 8;
+}
+message WeightedCluster {
+  message ClusterWeight {
+    string name = 1;
+    google.protobuf.UInt32Value weight = 2;
+    google.protobuf.Empty metadata_match = 3;
+  }
+  repeated ClusterWeight clusters = 1;
+}
+""")
 
 THRIFT_PROXY = "envoy.extensions.filters.network.thrift_proxy.v3.ThriftProxy"
 _ROUTER = "envoy.extensions.filters.network.thrift_proxy.router.v3.Router"
@@ -38,7 +69,7 @@ def thrift_proxy(value: bytes) -> tuple[ThriftProxy, list[str]]:
     :raises Refused: it is not one, or breaks a rule; what Envoy refuses is refused.
     """
     try:
-        message = thrift_proxy_pb2.ThriftProxy.FromString(value)
+        message = message_class(THRIFT_PROXY).FromString(value)
     except DecodeError as error:
         raise Refused(f"not a ThriftProxy: {error}") from None
     if message.HasField("trds"):

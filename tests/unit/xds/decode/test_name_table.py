@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pyrpc_xds.errors import ResourceInvalid
-from pyrpc_xds.xds.decode import name_table
+from pyrpc_xds.xds.decode.descriptors import message_class
 from pyrpc_xds.xds.decode.name_table import decode_name_table
 
 PROTO = Path(__file__).resolve().parents[4] / "idl" / "nds.proto"
@@ -23,7 +23,7 @@ CAPTURED = (
 
 
 def encoded(**table: list[str]) -> bytes:
-    message = name_table._message_type()()
+    message = message_class("istio.networking.nds.v1.NameTable")()
     for host, ips in table.items():
         message.table[host].ips.extend(ips)
     return bytes(message.SerializeToString())
@@ -56,7 +56,7 @@ def test_other_bytes_are_refused() -> None:
 
 
 def test_descriptor_says_what_the_proto_file_says() -> None:
-    descriptor: Any = name_table._message_type().DESCRIPTOR
+    descriptor: Any = message_class("istio.networking.nds.v1.NameTable").DESCRIPTOR
     assert descriptor.full_name == "istio.networking.nds.v1.NameTable"
     info = descriptor.nested_types_by_name["NameInfo"]
     made = {(field.name, field.number) for field in [*descriptor.fields, *info.fields]}
