@@ -197,3 +197,10 @@ class AdsServer:
                 response.resources.add(type_url=type_url, value=held[name])
         stream.nonces[type_url] = response.nonce
         stream.outbox.put(response.SerializeToString())
+
+
+def serving() -> Iterator[AdsServer]:
+    """A server for as long as a fixture lives."""
+    server = AdsServer()
+    yield server
+    server.stop()

@@ -6,7 +6,6 @@ import queue
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from pyrpc_xds.bootstrap import ChannelCredentials, Server
 from pyrpc_xds.errors import StreamError
 from pyrpc_xds.xds.backoff import BackOff
 from pyrpc_xds.xds.types import CDS, EDS, LDS
-from tests.e2e.ads_server import AdsServer
+from tests.e2e.ads_server import AdsServer, serving
 from tests.e2e.driving import NODE, WAIT, Recorder, driving
 from tests.unit.xds.build import (
     ADS,
@@ -30,12 +29,8 @@ from tests.unit.xds.build import (
     locality,
 )
 
-
-@pytest.fixture
-def server() -> Iterator[AdsServer]:
-    server = AdsServer()
-    yield server
-    server.stop()
+server = pytest.fixture(serving)
+spare = pytest.fixture(serving)
 
 
 def test_server_that_restarts_is_found_again_and_asked_for_everything(
@@ -150,13 +145,6 @@ def test_unix_socket_is_a_server_like_any_other(tmp_path: Any) -> None:
 def rds(name: str) -> Any:
     """How a listener names its routes."""
     return http_connection_manager_pb2.Rds(config_source=ADS, route_config_name=name)
-
-
-@pytest.fixture
-def spare() -> Iterator[AdsServer]:
-    server = AdsServer()
-    yield server
-    server.stop()
 
 
 def test_further_servers_are_left_alone_while_the_first_answers(server: AdsServer, spare: AdsServer) -> None:

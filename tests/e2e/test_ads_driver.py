@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from envoy.config.route.v3 import route_components_pb2
 
 from pyrpc_xds.errors import ResourceInvalid, ResourceNotFound
 from pyrpc_xds.xds.types import CDS, EDS, LDS, RDS
-from tests.e2e.ads_server import AdsServer
+from tests.e2e.ads_server import AdsServer, serving
 from tests.e2e.driving import NODE, WAIT, Recorder, driving
 from tests.unit.xds.build import (
     assignment,
@@ -22,12 +21,7 @@ from tests.unit.xds.build import (
     route_config,
 )
 
-
-@pytest.fixture
-def server() -> Iterator[AdsServer]:
-    server = AdsServer()
-    yield server
-    server.stop()
+server = pytest.fixture(serving)
 
 
 def test_driver_subscribed_to_four_types_gets_them_and_acknowledges_each(server: AdsServer) -> None:

@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,18 +15,13 @@ from pyrpc_xds.bootstrap import Bootstrap, Server
 from pyrpc_xds.errors import UsageError
 from pyrpc_xds.xds.driver import AdsDriver
 from pyrpc_xds.xds.types import LDS
-from tests.e2e.ads_server import AdsServer
+from tests.e2e.ads_server import AdsServer, serving
 from tests.e2e.driving import NODE, WAIT, Recorder, driving
 from tests.unit.xds.build import (
     listener,
 )
 
-
-@pytest.fixture
-def server() -> Iterator[AdsServer]:
-    server = AdsServer()
-    yield server
-    server.stop()
+server = pytest.fixture(serving)
 
 
 @pytest.mark.parametrize("state", ["never started", "connected", "connecting", "refused"])
