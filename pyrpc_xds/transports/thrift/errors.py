@@ -17,7 +17,19 @@ from ...errors import DeadlineExceeded, PyrpcXdsError, RemoteProtocolError, Unav
 from .foreign import hint
 
 
-class ThriftUnavailable(Unavailable, TTransportException):  # type: ignore[misc]
+class _Told:
+    """What an error says is its text. thriftpy2's errors make theirs of their other attributes."""
+
+    details_text: str
+
+    def __str__(self) -> str:
+        return self.details_text
+
+    def __repr__(self) -> str:
+        return f"{self.__class__.__name__}({self.details_text!r})"
+
+
+class ThriftUnavailable(_Told, Unavailable, TTransportException):  # type: ignore[misc]
     """No endpoint took the call, or its connection broke before the answer.
 
     :ivar type: ``TTransportException.NOT_OPEN`` where nothing was sent, ``END_OF_FILE`` where the call may
@@ -29,14 +41,8 @@ class ThriftUnavailable(Unavailable, TTransportException):  # type: ignore[misc]
         self.type = type
         self.message = details
 
-    def __str__(self) -> str:
-        return self.details_text
 
-    def __repr__(self) -> str:
-        return f"{self.__class__.__name__}({self.details_text!r})"
-
-
-class ThriftDeadlineExceeded(DeadlineExceeded, TTransportException, TimeoutError):  # type: ignore[misc]
+class ThriftDeadlineExceeded(_Told, DeadlineExceeded, TTransportException, TimeoutError):  # type: ignore[misc]
     """The deadline ran out; a call that was sent may have run. Also a ``socket.timeout``.
 
     :ivar type: ``TTransportException.TIMED_OUT``.
@@ -47,14 +53,8 @@ class ThriftDeadlineExceeded(DeadlineExceeded, TTransportException, TimeoutError
         self.type = TTransportException.TIMED_OUT
         self.message = details
 
-    def __str__(self) -> str:
-        return self.details_text
 
-    def __repr__(self) -> str:
-        return f"{self.__class__.__name__}({self.details_text!r})"
-
-
-class ThriftProtocolError(RemoteProtocolError, TProtocolException):  # type: ignore[misc]
+class ThriftProtocolError(_Told, RemoteProtocolError, TProtocolException):  # type: ignore[misc]
     """The peer's bytes are not a message, exceed a limit, or answer another call. The connection is closed.
 
     :ivar type: ``TProtocolException.INVALID_DATA``, ``SIZE_LIMIT``, ``NEGATIVE_SIZE`` or ``BAD_VERSION``.
@@ -66,14 +66,8 @@ class ThriftProtocolError(RemoteProtocolError, TProtocolException):  # type: ign
         self.type = type
         self.message = details
 
-    def __str__(self) -> str:
-        return self.details_text
 
-    def __repr__(self) -> str:
-        return f"{self.__class__.__name__}({self.details_text!r})"
-
-
-class ThriftArgumentError(UsageError, TDecodeException):  # type: ignore[misc]
+class ThriftArgumentError(_Told, UsageError, TDecodeException):  # type: ignore[misc]
     """A value that was to be sent is not of the IDL's type. Nothing was sent.
 
     :param details: names the method, the argument, the value and the type.
@@ -84,12 +78,6 @@ class ThriftArgumentError(UsageError, TDecodeException):  # type: ignore[misc]
         UsageError.__init__(self, details)
         self.details_text = details
         self.__dict__.update(vars(found) if found is not None else {})
-
-    def __str__(self) -> str:
-        return self.details_text
-
-    def __repr__(self) -> str:
-        return f"{self.__class__.__name__}({self.details_text!r})"
 
 
 class ThriftBizError(PyrpcXdsError, TException):  # type: ignore[misc]

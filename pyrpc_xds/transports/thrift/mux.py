@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import select
 import threading
-from collections import deque
 from collections.abc import Sequence
 from time import monotonic
 
@@ -19,11 +18,9 @@ from .connection import Connection, NotSent
 from .errors import ThriftProtocolError
 from .frames import Frames
 from .limits import Limits
-from .mux_call import ABANDONED, Broken, MuxCall, sequence_id
+from .mux_call import ABANDONED, Broken, MuxCall, Unsent, sequence_id
 
 _RECEIVE = 65536
-# Bytes of requests that are sent at a time, unless one alone has more.
-_TOGETHER = 65536
 
 
 class MuxConnection:
@@ -38,8 +35,8 @@ class MuxConnection:
         self._fd = plain.fileno()
         self._frames = Frames(limits)
         self._lock = threading.Lock()
-        # Guarded by _lock. Calls that are not sent yet, in order; the first may be sent in part.
-        self._unsent: deque[MuxCall] = deque()
+        # Guarded by _lock.
+        self._unsent = Unsent()
         self._waiting: dict[int, MuxCall] = {}
         self._abandoned: set[int] = set()
         self._sending = False
@@ -232,11 +229,11 @@ class MuxConnection:
         :raises TimeoutError: the server did not take it in time.
         """
         over = False
-        batch: Sequence[MuxCall] = ()
+        batch: list[MuxCall] = []
         try:
             while not over:
                 with self._lock:
-                    batch, data = self._next_batch()
+                    batch, data = self._unsent.batch()
                 sent = self._write(data)
                 with self._lock:
                     self._account(batch, sent)
@@ -258,22 +255,6 @@ class MuxConnection:
                 self.fail(Broken(f"a call was interrupted while it was sent: {error!r}"))
             raise
 
-    def _next_batch(self) -> tuple[list[MuxCall], bytes | memoryview]:
-        """Under the lock."""
-        unsent = self._unsent
-        if len(unsent) == 1:
-            unsent[0].leaving = True
-            return [unsent[0]], unsent[0].rest
-        batch: list[MuxCall] = []
-        size = 0
-        for each in unsent:
-            size += len(each.rest)
-            if size > _TOGETHER and batch:
-                break
-            each.leaving = True
-            batch.append(each)
-        return batch, b"".join([each.rest for each in batch])
-
     def _write(self, data: bytes | memoryview) -> int:
         try:
             return os.write(self._fd, data)
@@ -285,14 +266,10 @@ class MuxConnection:
 
     def _account(self, batch: Sequence[MuxCall], sent: int) -> None:
         """So many bytes of the calls have left. Under the lock."""
-        for each in batch:
-            sent = each.left(sent)
-            if each.sent:
-                self._unsent.popleft()
-                if each.oneway:
-                    each.rouse()
-            if self._error is not None:
-                # The connection broke meanwhile, and whether the call may have run is known only now.
+        self._unsent.left(batch, sent)
+        if self._error is not None:
+            # The connection broke meanwhile, and whether the calls may have run is known only now.
+            for each in batch:
                 each.rouse()
 
     def _wait_until_writable(self, deadline: float) -> None:

@@ -1,11 +1,15 @@
-"""One call among many on a connection."""
+"""Calls of threads among many on a connection, and those of them that are to be sent."""
 
 from __future__ import annotations
 
 import threading
+from collections import deque
+from collections.abc import Sequence
 
 # Calls given up whose answers may still come. A server that owes more is not answering.
 ABANDONED = 4096
+# Bytes of requests that are sent at a time, unless one alone has more.
+_TOGETHER = 65536
 
 
 class Broken(ConnectionError):
@@ -54,6 +58,34 @@ class MuxCall:
         if self.asleep:
             self.asleep = False
             self.wake.release()
+
+
+class Unsent(deque[MuxCall]):
+    """Calls that are not sent yet, in order; the first may be sent in part. Guarded by the connection's lock."""
+
+    def batch(self) -> tuple[Sequence[MuxCall], bytes | memoryview]:
+        """What to send next: calls from the front on, and their bytes."""
+        if len(self) == 1:
+            self[0].leaving = True
+            return (self[0],), self[0].rest
+        batch: list[MuxCall] = []
+        size = 0
+        for each in self:
+            size += len(each.rest)
+            if size > _TOGETHER and batch:
+                break
+            each.leaving = True
+            batch.append(each)
+        return batch, b"".join([each.rest for each in batch])
+
+    def left(self, batch: Sequence[MuxCall], count: int) -> None:
+        """So many bytes of a batch have left."""
+        for each in batch:
+            count = each.left(count)
+            if each.sent:
+                self.popleft()
+                if each.oneway:
+                    each.rouse()
 
 
 def sequence_id(frame: bytes, start: int) -> int:
