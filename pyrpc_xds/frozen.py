@@ -25,7 +25,7 @@ def frozen(cls: type[T]) -> type[T]:
     made: Any = dataclass(init=False, repr=False, eq=False, slots=True)(cls)
     parts = fields(made)
     made.__init__ = _constructor(made.__qualname__, parts)
-    made.__repr__ = _repr
+    made.__repr__ = cls.__dict__.get("__repr__", _repr)
     compared = _values([part.name for part in parts if part.compare])
     hashed = _values([part.name for part in parts if (part.compare if part.hash is None else part.hash)])
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -23,7 +22,6 @@ class ResourceState(Enum):
     TIMEOUT = "TIMEOUT"
 
 
-@dataclass(slots=True, eq=False)
 class CacheEntry:
     """One watched resource.
 
@@ -39,19 +37,20 @@ class CacheEntry:
     :ivar first_ask: its name was in the first request of its type on this stream.
     """
 
-    kind: ResourceType
-    name: str
-    watchers: list[Watcher] = field(default_factory=list)
-    state: ResourceState = ResourceState.REQUESTED
-    model: Any = None
-    raw: bytes = b""
-    version: str = ""
-    error: ResourceError | None = None
-    rejected_version: str = ""
-    updated: float | None = None
-    deadline: float | None = None
-    first_ask: bool = False
-    follow: Callable[[bytes], Any] | None = None
+    def __init__(self, kind: ResourceType, name: str) -> None:
+        self.kind = kind
+        self.name = name
+        self.watchers: list[Watcher] = []
+        self.state = ResourceState.REQUESTED
+        self.model: Any = None
+        self.raw = b""
+        self.version = ""
+        self.error: ResourceError | None = None
+        self.rejected_version = ""
+        self.updated: float | None = None
+        self.deadline: float | None = None
+        self.first_ask = False
+        self.follow: Callable[[bytes], Any] | None = None
 
     def watched_by(self, watcher: Watcher) -> bool:
         """Whether ``watcher`` is among the watchers."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ResourceInvalid
+from ..frozen import frozen
 from .decode.cluster import decode_cluster
 from .decode.endpoint import FollowingAssignments, decode_cluster_load_assignment
 from .decode.listener import decode_listener
@@ -15,9 +15,9 @@ from .decode.route import decode_route_configuration
 _PREFIX = "type.googleapis.com/envoy.config."
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen
 class ResourceType:
-    """One type of resource; there is one object per type and mode, compared by identity.
+    """One type of resource; there is one object per type and mode.
 
     Its model is the class of :mod:`pyrpc_xds.model` of the same name. A session knows its types by URL: what a
     subscription names is the type, and how it is spoken and decoded is the session's.

@@ -72,6 +72,17 @@ def test_class_says_of_itself_what_a_dataclass_does() -> None:
     assert not hasattr(Ours("a"), "__dict__")
 
 
+def test_text_of_its_own_stays() -> None:
+    @frozen
+    class Named:
+        name: str
+
+        def __repr__(self) -> str:
+            return self.name
+
+    assert repr(Named("a")) == "a"
+
+
 @pytest.mark.parametrize("wrong", [{}, {"name": "a", "other": 1}])
 def test_wrong_arguments_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(TypeError, match=r"Ours\.__init__\(\)"):

@@ -1,9 +1,9 @@
 """Classes of the messages that are read here, made of no more than is read.
 
-The generated modules of Envoy's API are eighty, with four hundred classes: to import them takes as long as everything
-else that a client does before its first call. Here the text of what is read becomes descriptors, in a pool of our
-own: the application may have generated code for the same files, of any version. protoc does not make them, because
-its output is tied to a release of protobuf.
+The generated modules of Envoy's API are eighty, with four hundred classes: to import them would take nearly as long as
+all else that a client imports. Here the text of what is read becomes descriptors, in a pool of our own: the application
+may have generated code for the same files, of any version. protoc does not make them, because its output is tied to a
+release of protobuf.
 """
 
 from __future__ import annotations
@@ -63,12 +63,12 @@ def message_class(name: str) -> Any:
 
 
 def _bytes(number: int, value: bytes) -> bytes:
-    length, size = len(value), bytearray((number << 3 | 2,))
+    length, key = len(value), bytearray((number << 3 | 2,))
     while length > 0x7F:
-        size.append(length & 0x7F | 0x80)
+        key.append(length & 0x7F | 0x80)
         length >>= 7
-    size.append(length)
-    return bytes(size) + value
+    key.append(length)
+    return bytes(key) + value
 
 
 def _text(number: int, value: str) -> bytes:

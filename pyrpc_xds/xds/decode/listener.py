@@ -6,8 +6,8 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from ...model.filter_chain import HttpConnectionManager
 from ...model.listener import Listener
+from ...model.route import RouteConfiguration
 from .common import Refused, decoder, limit, require_ads, type_name
 from .descriptors import message_class
 from .http_filter import listener_filters
@@ -32,19 +32,16 @@ def _listener(message: Any) -> Listener:
     except DecodeError as error:
         raise Refused(f"api_listener: not an HttpConnectionManager: {error}") from None
     try:
-        return _api_listener(message.name, hcm)
+        return Listener(message.name, *connection_manager(hcm))
     except Refused as error:
         raise error.inside("api_listener") from None
 
 
-def _api_listener(name: str, hcm: Any) -> Listener:
-    manager, notes = connection_manager(hcm)
-    return Listener(name, manager.route_config_name, manager.route_config, manager.max_stream_duration, notes)
+def connection_manager(hcm: Any) -> tuple[str, RouteConfiguration | None, float | None, tuple[str, ...]]:
+    """What a parsed HttpConnectionManager says, as a :class:`.Listener` has it.
 
-
-def connection_manager(hcm: Any) -> tuple[HttpConnectionManager, tuple[str, ...]]:
-    """A parsed HttpConnectionManager as model, and notes on what is not applied.
-
+    :returns: the RDS name, or empty and the inline RouteConfiguration; the duration of a stream, in seconds; notes on
+        what is not applied.
     :raises Refused: it breaks a rule.
     """
     # A41: both would change what an RBAC rule sees as the peer's address.
@@ -64,13 +61,13 @@ def connection_manager(hcm: Any) -> tuple[HttpConnectionManager, tuple[str, ...]
         require_ads(hcm.rds.config_source, "rds")
         if not hcm.rds.route_config_name:
             raise Refused("rds.route_config_name is empty")
-        return HttpConnectionManager(hcm.rds.route_config_name, None, duration), notes
+        return hcm.rds.route_config_name, None, duration, notes
     if specifier == "route_config":
         try:
             inline = route_configuration(hcm.route_config)
         except Refused as error:
             raise error.inside("route_config") from None
-        return HttpConnectionManager("", inline, duration), notes
+        return "", inline, duration, notes
     raise Refused(f"route_specifier {specifier or 'missing'} is not supported")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from ...model.filter_chain import FilterChain, NetworkFilter, ProxyListener, TcpProxy
+from ...model.filter_chain import FilterChain, HttpConnectionManager, NetworkFilter, ProxyListener, TcpProxy
 from ...model.route import WeightedCluster
 from .common import Refused, decoder, type_name
 from .descriptors import declare, message_class
@@ -108,9 +108,9 @@ def _terminal(filters: Any, notes: list[str]) -> NetworkFilter:
 
 def _decoded(kind: str, value: bytes, notes: list[str]) -> NetworkFilter:
     if kind == HCM:
-        manager, found = connection_manager(message_class(HCM).FromString(value))
+        name, inline, duration, found = connection_manager(message_class(HCM).FromString(value))
         notes += found
-        return manager
+        return HttpConnectionManager(name, inline, duration)
     if kind == THRIFT_PROXY:
         proxy, more = thrift_proxy(value)
         notes += more

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from ...model.route import (
@@ -50,16 +49,18 @@ _HEADERS_NOT_APPLIED = (
 )
 
 
-@dataclass(slots=True)
 class _Scope:
     """What a route inherits from the message around it, and where its notes go.
 
     :param plugins: cluster specifier plugins of the RouteConfiguration, and whether each is optional.
     """
 
-    notes: list[str]
-    plugins: Mapping[str, bool]
-    retry: RetryPolicy | None = None
+    __slots__ = ("notes", "plugins", "retry")
+
+    def __init__(self, notes: list[str], plugins: Mapping[str, bool]) -> None:
+        self.notes = notes
+        self.plugins = plugins
+        self.retry: RetryPolicy | None = None
 
 
 def route_configuration(message: Any, *, shared: bool = False) -> RouteConfiguration:
