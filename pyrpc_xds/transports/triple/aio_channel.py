@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,7 +19,8 @@ import grpc.aio
 from ...errors import CallError, DeadlineExceeded, PyrpcXdsError
 from ...resilience.deadline import shorter
 from . import aio_pending as pending
-from .aio_interceptors import checked, intercepted, interceptors_of
+from .aio_interceptors import checked, interceptors_of
+from .aio_multicallables import MULTICALLABLES
 from .business import AIO
 from .connection import AioConnection, Connection, Drained, members
 from .errors import ChannelClosed, TripleError
@@ -99,7 +100,7 @@ class AioTripleChannel(grpc.aio.Channel):
     ) -> Any:
         authority = self._target.authority
         method = Method(kind, path, serializer, deserializer, registered, authority, self._metadata)
-        return _MULTICALLABLES[kind](self, method, interceptors_of(kind, self._interceptors))
+        return MULTICALLABLES[kind](self, method, interceptors_of(kind, self._interceptors))
 
     unary_unary = opener("unary_unary")
     unary_stream = opener("unary_stream")
@@ -261,104 +262,3 @@ async def _over(call: Any) -> None:
         await call.code()
     except Exception:
         pass  # how it ended is its caller's to know
-
-
-class _MultiCallable:
-    def __init__(
-        self, channel: AioTripleChannel, method: Method, interceptors: tuple[Callable[..., Any], ...]
-    ) -> None:
-        self._channel = channel
-        self._method = method
-        self._interceptors = interceptors
-
-    def _invoke(self, requests: Any, timeout: Any, metadata: Any, *rest: Any) -> Any:
-        if not self._interceptors:
-            return self._channel._begin(self._method, timeout, metadata, (*rest, requests))
-        return self._intercept(requests, timeout, metadata, *rest)
-
-    def _intercept(
-        self,
-        requests: Any,
-        timeout: Any,
-        metadata: Any,
-        credentials: Any,
-        wait_for_ready: Any,
-        compression: Any,
-    ) -> Any:
-        channel, method = self._channel, self._method
-        method.check(timeout)
-        _ = channel._router.snapshot  # a closed channel says so here, as without interceptors
-
-        def begin(details: Any, requests: Any) -> Any:
-            rest = (details.credentials, details.wait_for_ready, compression, requests)
-            return channel._begin(method.renamed(details.method), details.timeout, details.metadata, rest)
-
-        queue = None
-        if requests is None and method.key[0].startswith("stream"):
-            requests = queue = pending.RequestQueue()
-        details = grpc.aio.ClientCallDetails(
-            method.path.encode(),  # type: ignore[arg-type]  # bytes is what grpc.aio gives
-            timeout,
-            metadata if isinstance(metadata, grpc.aio.Metadata) else grpc.aio.Metadata(*(metadata or ())),
-            credentials,
-            wait_for_ready,
-        )
-        call = channel._later(method, intercepted(self._interceptors, begin, details, requests), timeout)
-        if queue is not None:
-            call._requests = queue
-        return call
-
-
-class _OneRequest(_MultiCallable):
-    def __call__(
-        self,
-        request: Any,
-        timeout: float | None = None,
-        metadata: Any = None,
-        credentials: grpc.CallCredentials | None = None,
-        wait_for_ready: bool | None = None,
-        compression: grpc.Compression | None = None,
-    ) -> Any:
-        """Begin the call; returns grpc.aio's call object of its kind. ``timeout`` in seconds."""
-        return self._invoke(request, timeout, metadata, credentials, wait_for_ready, compression)
-
-
-class _ManyRequests(_MultiCallable):
-    def __call__(
-        self,
-        request_iterator: Any = None,
-        timeout: float | None = None,
-        metadata: Any = None,
-        credentials: grpc.CallCredentials | None = None,
-        wait_for_ready: bool | None = None,
-        compression: grpc.Compression | None = None,
-    ) -> Any:
-        """Begin the call; returns grpc.aio's call object of its kind. ``timeout`` in seconds.
-
-        :param request_iterator: without one, requests are written to the call.
-        """
-        return self._invoke(request_iterator, timeout, metadata, credentials, wait_for_ready, compression)
-
-
-class AioUnaryUnary(_OneRequest, grpc.aio.UnaryUnaryMultiCallable):  # type: ignore[type-arg]
-    """One unary method; see :class:`grpc.aio.UnaryUnaryMultiCallable`."""
-
-
-class AioUnaryStream(_OneRequest, grpc.aio.UnaryStreamMultiCallable):  # type: ignore[type-arg]
-    """One method with a response stream; see :class:`grpc.aio.UnaryStreamMultiCallable`."""
-
-
-class AioStreamUnary(_ManyRequests, grpc.aio.StreamUnaryMultiCallable):  # type: ignore[type-arg]
-    """One method with a request stream; see :class:`grpc.aio.StreamUnaryMultiCallable`."""
-
-
-class AioStreamStream(_ManyRequests, grpc.aio.StreamStreamMultiCallable):  # type: ignore[type-arg]
-    """One method with both streams; see :class:`grpc.aio.StreamStreamMultiCallable`."""
-
-
-_MULTICALLABLES: dict[str, type[_MultiCallable]] = {
-    "unary_unary": AioUnaryUnary,
-    "unary_stream": AioUnaryStream,
-    "stream_unary": AioStreamUnary,
-    "stream_stream": AioStreamStream,
-}

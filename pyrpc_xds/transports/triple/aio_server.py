@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from types import MappingProxyType
 from typing import Any
 
 import grpc
 import grpc.aio
 
-from ...errors import ClosedError, UsageError, started_before
-from . import builtin
 from .concurrency import Counted, CountingInterceptor
-from .generic import handlers as generic
 from .handling import AioCallContext
-from .health import Health
-from .http import HttpOptions
 from .http.ports import AioPorts
 from .options import DEFAULT_GRACE
-from .server import SIGNALS, bound, check_port, check_servicer, server_options
-from .services import Registrar, Services, selection, variant
+from .registration import Registration
+from .server import SIGNALS, server_options
 
 
-class AioTripleServer(grpc.aio.Server):
+class AioTripleServer(Registration, grpc.aio.Server):
     """A server of Triple and gRPC calls, for asyncio. Made, in a running event loop, by
     :meth:`.transport.TripleTransport.aio_server`, which documents the parameters.
 
@@ -52,26 +45,27 @@ class AioTripleServer(grpc.aio.Server):
         health: bool | None = None,
         reflection: bool | None = None,
     ) -> None:
-        self.labels: Mapping[str, str] = MappingProxyType(dict(labels or {}))
-        self.port: int | None = None
+        super().__init__(
+            asyncio=True,
+            address=address,
+            labels=labels,
+            handlers=handlers,
+            group=group,
+            version=version,
+            health=health,
+            reflection=reflection,
+        )
         self._grace = grace
         self._drain = drain
-        self._started = False
-        self._address = address or "no address"
         # grpc.aio's wait_for_termination must not be cancelled: it would cancel the server's shutdown.
         self._stopping = asyncio.Event()
-        self._services = Services(asyncio=True)
-        self._selected = variant(group, version)
-        self._builtin = {"health": health, "reflection": reflection}
-        self.health: Health | None = None
-        self._services.extend(handlers or (), self._selected)
         self._pool = pool = None if max_workers is None else ThreadPoolExecutor(max_workers)
         around = (AioCallContext(), *interceptors)
         options = server_options(options)
         concurrency = None if maximum_concurrent_rpcs is None else Counted(maximum_concurrent_rpcs)
         limit = () if concurrency is None else (CountingInterceptor(concurrency),)
         self._http = AioPorts(self._services, around, pool, options, concurrency)
-        self._server: Any = grpc.aio.server(
+        self._server = grpc.aio.server(
             pool,
             handlers=(self._services,),
             interceptors=(*limit, *around),
@@ -81,63 +75,6 @@ class AioTripleServer(grpc.aio.Server):
         if address is not None:
             self.add_insecure_port(address)
 
-    def add(
-        self,
-        add_servicer: Callable[[Any, Any], None],
-        servicer: Any,
-        *,
-        group: str | None = None,
-        version: str | None = None,
-    ) -> None:
-        """As :meth:`.server.TripleServer.add`."""
-        check_servicer(add_servicer, servicer)
-        selected = selection(self._selected, group, version)
-        add_servicer(servicer, Registrar(self._services, selected))
-
-    def add_generic(
-        self,
-        service: str,
-        methods: Mapping[str, Callable[..., Any]],
-        *,
-        group: str | None = None,
-        version: str | None = None,
-    ) -> None:
-        """As :meth:`.server.TripleServer.add_generic`; coroutine functions are awaited."""
-        selected = selection(self._selected, group, version)
-        self._services.register(service, generic.of(service, methods, asyncio=True), selected)
-
-    def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[Any]) -> None:
-        """As :meth:`grpc.aio.Server.add_generic_rpc_handlers`; under the server's group and version."""
-        self._services.extend(generic_rpc_handlers, self._selected)
-
-    def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, Any]) -> None:
-        """As :meth:`grpc.Server.add_registered_method_handlers`; under the server's group and version."""
-        self._services.register(service_name, method_handlers, self._selected)
-
-    def add_insecure_port(self, address: str) -> int:
-        """Listen on ``host:port``; returns the port.
-
-        :raises PortNotBound: it cannot be listened on.
-        :raises UsageError: the address has another form; :class:`ClosedError`: the server was stopped.
-        """
-        self._check_open(address)
-        self.port = bound(self._server.add_insecure_port, address)
-        return self.port
-
-    def add_secure_port(self, address: str, server_credentials: grpc.ServerCredentials) -> int:
-        """Listen on ``host:port`` with TLS; returns the port. Errors are those of :meth:`add_insecure_port`."""
-        self._check_open(address)
-        self.port = bound(self._server.add_secure_port, address, server_credentials)
-        return self.port
-
-    def add_http_port(
-        self, address: str, options: HttpOptions | None = None, tls: ssl.SSLContext | None = None
-    ) -> int:
-        """As :meth:`.server.TripleServer.add_http_port`."""
-        if self._started:
-            raise UsageError(f"the server at {self._address} has started: HTTP ports are added before")
-        return self._http.add(address, options, tls)
-
     async def start(self) -> None:
         """Begin to serve. Services are added before.
 
@@ -145,24 +82,13 @@ class AioTripleServer(grpc.aio.Server):
         :raises UsageError: it has no port.
         :raises ClosedError: the server was stopped; :class:`UsageError`: it was started before.
         """
-        if self._started or self._stopping.is_set():
-            raise started_before(self._address, self._stopping.is_set())
-        check_port(self.port, self._http)
-        if self.health is None:
-            self.health = builtin.add(self._services, asyncio=True, **self._builtin)
-        self._started = True
+        self._close_registration()
         await self._server.start()
         await self._http.start()
 
-    def _check_open(self, address: str) -> None:
-        if self._stopping.is_set():
-            raise ClosedError(f"the server at {self._address} was stopped, and cannot listen on {address}")
-        self._address = address
-
-    def drain(self) -> None:
-        """As :meth:`.server.TripleServer.drain`; on the server's event loop."""
-        if self.health is not None:
-            self.health.drain()
+    @property
+    def _has_stopped(self) -> bool:
+        return self._stopping.is_set()
 
     async def stop(self, grace: float | None = None) -> None:
         """Stop: new calls are refused at once, running ones have ``grace`` seconds, then they are cancelled.

@@ -45,8 +45,8 @@ def surfaced(error: Any, until: float | None = None) -> Any:
     return TripleBusinessError(number, message, error)
 
 
-class BusinessAware:
-    """Around a future or stream of grpcio: a :class:`grpc.Call`, :class:`grpc.Future` and response iterator."""
+class _Aware:
+    """Around a call of grpcio: its errors are :func:`surfaced`, the rest is the call's own."""
 
     __slots__ = ("__weakref__", "_call", "_until")
 
@@ -59,6 +59,16 @@ class BusinessAware:
 
     def __repr__(self) -> str:
         return repr(self._call)
+
+    def add_done_callback(self, fn: Callable[[Any], None]) -> None:
+        """As :meth:`grpc.Future.add_done_callback`, and :meth:`grpc.aio.Call.add_done_callback`."""
+        self._call.add_done_callback(lambda _: fn(self))
+
+
+class BusinessAware(_Aware):
+    """Around a future or stream of grpcio: a :class:`grpc.Call`, :class:`grpc.Future` and response iterator."""
+
+    __slots__ = ()
 
     def __iter__(self) -> Iterator[Any]:
         return self
@@ -83,32 +93,8 @@ class BusinessAware:
         error = self._call.exception(timeout)
         return surfaced(error, self._until) if isinstance(error, grpc.RpcError) else error
 
-    def add_done_callback(self, fn: Callable[[Any], None]) -> None:
-        """As :meth:`grpc.Future.add_done_callback`."""
-        self._call.add_done_callback(lambda _: fn(self))
 
-
-class _AioAware:
-    """What the asyncio twins have in common."""
-
-    __slots__ = ("__weakref__", "_call", "_until")
-
-    def __init__(self, call: Any) -> None:
-        self._call = call
-        self._until = incoming_deadline()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._call, name)
-
-    def __repr__(self) -> str:
-        return repr(self._call)
-
-    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
-        """As :meth:`grpc.aio.Call.add_done_callback`."""
-        self._call.add_done_callback(lambda _: callback(self))
-
-
-class _Unary(_AioAware):
+class _Unary(_Aware):
     __slots__ = ()
 
     def __await__(self) -> Generator[Any, None, Any]:
@@ -118,7 +104,7 @@ class _Unary(_AioAware):
             raise surfaced(error, self._until) from None
 
 
-class _Stream(_AioAware):
+class _Stream(_Aware):
     __slots__ = ("_responses",)
 
     def __init__(self, call: Any) -> None:

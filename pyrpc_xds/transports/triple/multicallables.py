@@ -6,6 +6,7 @@ caller waits; a future or stream is a :class:`.pending.PendingCall`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -29,11 +30,14 @@ class _MultiCallable:
         self._method = method
 
 
-class _UnaryResponse(_MultiCallable):
-    __slots__ = ()
+def _blocking(form: str, doc: str) -> Callable[..., Any]:
+    """A method of a multicallable whose caller waits for the response.
 
-    def __call__(
-        self,
+    :param form: which method of grpcio's multicallable it is.
+    """
+
+    def call(
+        self: Any,
         request: Any,
         timeout: float | None = None,
         metadata: Any = None,
@@ -41,73 +45,67 @@ class _UnaryResponse(_MultiCallable):
         wait_for_ready: bool | None = None,
         compression: grpc.Compression | None = None,
     ) -> Any:
+        channel = self._channel
+        ready, timeout, metadata = channel._ready(self._method, timeout, metadata, wait_for_ready)
+        try:
+            return getattr(ready, form)(request, timeout, metadata, credentials, None, compression)
+        except (grpc.RpcError, *REFUSALS) as error:
+            raise channel._failed(error, self._method, timeout) from None
+
+    call.__name__, call.__doc__ = form, doc
+    return call
+
+
+def _begun(form: str, doc: str) -> Callable[..., Any]:
+    """A method of a multicallable that returns what stands for the call, at once; ``form`` as for
+    :func:`_blocking`.
+    """
+
+    def call(
+        self: Any,
+        request: Any,
+        timeout: float | None = None,
+        metadata: Any = None,
+        credentials: grpc.CallCredentials | None = None,
+        wait_for_ready: bool | None = None,
+        compression: grpc.Compression | None = None,
+    ) -> Any:
+        def make(ready: Ready) -> Any:
+            method, seconds, sent = ready
+            return BusinessAware(
+                getattr(method, form)(request, seconds, sent, credentials, None, compression)
+            )
+
+        return self._channel._later(self._method, timeout, metadata, wait_for_ready, make)
+
+    call.__name__, call.__doc__ = form, doc
+    return call
+
+
+class _UnaryResponse(_MultiCallable):
+    __slots__ = ()
+
+    __call__ = _blocking(
+        "__call__",
         """Call and wait for the response.
 
         :param timeout: seconds.
         :raises grpc.RpcError: the call failed; a :class:`.errors.TripleError` if it never reached a server.
         :raises UsageError: ``timeout`` is no number.
-        """
-        channel = self._channel
-        call, timeout, metadata = channel._ready(self._method, timeout, metadata, wait_for_ready)
-        try:
-            return call(request, timeout, metadata, credentials, None, compression)
-        except (grpc.RpcError, *REFUSALS) as error:
-            raise channel._failed(error, self._method, timeout) from None
-
-    def with_call(
-        self,
-        request: Any,
-        timeout: float | None = None,
-        metadata: Any = None,
-        credentials: grpc.CallCredentials | None = None,
-        wait_for_ready: bool | None = None,
-        compression: grpc.Compression | None = None,
-    ) -> Any:
-        """As calling it, with the :class:`grpc.Call` beside the response."""
-        channel = self._channel
-        call, timeout, metadata = channel._ready(self._method, timeout, metadata, wait_for_ready)
-        try:
-            return call.with_call(request, timeout, metadata, credentials, None, compression)
-        except (grpc.RpcError, *REFUSALS) as error:
-            raise channel._failed(error, self._method, timeout) from None
-
-    def future(
-        self,
-        request: Any,
-        timeout: float | None = None,
-        metadata: Any = None,
-        credentials: grpc.CallCredentials | None = None,
-        wait_for_ready: bool | None = None,
-        compression: grpc.Compression | None = None,
-    ) -> Any:
-        """Begin the call; returns its :class:`grpc.Future` and :class:`grpc.Call` at once."""
-
-        def make(ready: Ready) -> Any:
-            call, seconds, sent = ready
-            return BusinessAware(call.future(request, seconds, sent, credentials, None, compression))
-
-        return self._channel._later(self._method, timeout, metadata, wait_for_ready, make)
+        """,
+    )
+    with_call = _blocking("with_call", "As calling it, with the :class:`grpc.Call` beside the response.")
+    future = _begun(
+        "future", "Begin the call; returns its :class:`grpc.Future` and :class:`grpc.Call` at once."
+    )
 
 
 class _StreamResponse(_MultiCallable):
     __slots__ = ()
 
-    def __call__(
-        self,
-        request: Any,
-        timeout: float | None = None,
-        metadata: Any = None,
-        credentials: grpc.CallCredentials | None = None,
-        wait_for_ready: bool | None = None,
-        compression: grpc.Compression | None = None,
-    ) -> Any:
-        """Begin the call; returns its response iterator and :class:`grpc.Call` at once."""
-
-        def make(ready: Ready) -> Any:
-            call, seconds, sent = ready
-            return BusinessAware(call(request, seconds, sent, credentials, None, compression))
-
-        return self._channel._later(self._method, timeout, metadata, wait_for_ready, make)
+    __call__ = _begun(
+        "__call__", "Begin the call; returns its response iterator and :class:`grpc.Call` at once."
+    )
 
 
 class UnaryUnary(_UnaryResponse, grpc.UnaryUnaryMultiCallable):  # type: ignore[type-arg]
@@ -130,15 +128,15 @@ class StreamUnary(_UnaryResponse, grpc.StreamUnaryMultiCallable):  # type: ignor
 
     __slots__ = ()
 
-    def __call__(self, request_iterator: Any, *rest: Any, **named: Any) -> Any:  # type: ignore[override]
+    def __call__(self, request_iterator: Any, *rest: Any, **named: Any) -> Any:
         """Call and wait for the response; arguments and errors as of :class:`UnaryUnary`."""
         return super().__call__(request_iterator, *rest, **named)
 
-    def with_call(self, request_iterator: Any, *rest: Any, **named: Any) -> Any:  # type: ignore[override]
+    def with_call(self, request_iterator: Any, *rest: Any, **named: Any) -> Any:
         """As calling it, with the :class:`grpc.Call` beside the response."""
         return super().with_call(request_iterator, *rest, **named)
 
-    def future(self, request_iterator: Any, *rest: Any, **named: Any) -> Any:  # type: ignore[override]
+    def future(self, request_iterator: Any, *rest: Any, **named: Any) -> Any:
         """Begin the call; returns its :class:`grpc.Future` and :class:`grpc.Call` at once."""
         return super().future(request_iterator, *rest, **named)
 
@@ -148,7 +146,7 @@ class StreamStream(_StreamResponse, grpc.StreamStreamMultiCallable):  # type: ig
 
     __slots__ = ()
 
-    def __call__(self, request_iterator: Any, *rest: Any, **named: Any) -> Any:  # type: ignore[override]
+    def __call__(self, request_iterator: Any, *rest: Any, **named: Any) -> Any:
         """Begin the call; arguments as of :class:`UnaryStream`."""
         return super().__call__(request_iterator, *rest, **named)
 

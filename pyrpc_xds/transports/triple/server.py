@@ -5,27 +5,21 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import ssl
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from types import FrameType, MappingProxyType
+from types import FrameType
 from typing import Any
 
 import grpc
 
-from ...errors import ClosedError, PortNotBound, UsageError, started_before
-from ..address import split, why_not_bound
-from . import builtin
+from ...errors import PortNotBound, UsageError
 from .concurrency import Concurrency, Counted, CountedByGrpcio
-from .generic import handlers as generic
 from .handling import CallContext
-from .health import Health
-from .http import HttpOptions
-from .http.ports import Ports, SyncPorts
+from .http.ports import SyncPorts
 from .options import DEFAULT_GRACE, chosen
-from .services import Registrar, Services, selection, variant
+from .registration import Registration
 
 # A port that is taken is an error here; with SO_REUSEPORT, grpcio's default, two servers would share it
 # unnoticed.
@@ -41,75 +35,7 @@ def server_options(options: Iterable[tuple[str, Any]] | None) -> tuple[tuple[str
     return tuple({**DEFAULT_OPTIONS, **dict(options or ())}.items())
 
 
-# Addresses that are grpcio's own business.
-_OTHER_SCHEMES = ("unix-abstract:", "vsock:")
-
-
-def checked_address(address: str) -> tuple[str, int]:
-    """Host and port to listen on; a port of -1: it has none.
-
-    :raises UsageError: it has another form. grpcio would take a port beyond 65535 modulo 65536, and 443 for none.
-    """
-    if isinstance(address, str) and address.startswith(_OTHER_SCHEMES):
-        return address, -1
-    return split(address)
-
-
-def bound(add: Any, address: str, *credentials: Any) -> int:
-    """Add a port to a grpc server.
-
-    :param add: its ``add_insecure_port`` or ``add_secure_port``.
-    :raises UsageError: the address has another form than ``host:port``.
-    :raises PortNotBound: the address cannot be listened on.
-    """
-    host, number = checked_address(address)
-    try:
-        if port := int(add(address, *credentials)):
-            return port
-    except RuntimeError as error:
-        raise PortNotBound(address, why_not_bound(host, number) if number >= 0 else None) from error
-    raise PortNotBound(address, why_not_bound(host, number) if number >= 0 else None)
-
-
-def check_port(port: int | None, http: Ports) -> None:
-    """Refuse to start a server that listens nowhere: nothing could ever end it but a signal.
-
-    :param port: of gRPC.
-    :raises UsageError: there is none, of HTTP neither.
-    """
-    if port is None and not http.added:
-        raise UsageError(
-            "the server has no port: pass address='0.0.0.0:20000', or call add_insecure_port(), before it starts"
-        )
-
-
-def check_servicer(add_servicer: Callable[[Any, Any], None], servicer: Any) -> None:
-    """Refuse a servicer that has not even inherited the methods of its service.
-
-    One that has inherited them from the generated class may leave some out: gRPC answers UNIMPLEMENTED.
-
-    :raises UsageError: it lacks methods; the text names them.
-    """
-    probe = _Probe()
-    add_servicer(probe, Registrar(Services(asyncio=False)))
-    if missing := [name for name in probe.asked if not hasattr(servicer, name)]:
-        raise UsageError(
-            f"the servicer {servicer!r} lacks {', '.join(missing)}: define them, or inherit the generated class"
-        )
-
-
-class _Probe:
-    """Stands for a servicer, and notes which methods a generated function asks it for."""
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        self.asked.append(name)
-        return lambda *args: None
-
-
-class TripleServer(grpc.Server):
+class TripleServer(Registration, grpc.Server):
     """A server of Triple and gRPC calls. Made by :meth:`.transport.TripleTransport.server`, which documents
     the parameters.
 
@@ -138,23 +64,23 @@ class TripleServer(grpc.Server):
         reflection: bool | None = None,
         codec: str | None = None,
     ) -> None:
-        self.labels: Mapping[str, str] = MappingProxyType(dict(labels or {}))
-        self.port: int | None = None
+        super().__init__(
+            asyncio=False,
+            address=address,
+            labels=labels,
+            handlers=handlers,
+            group=group,
+            version=version,
+            health=health,
+            reflection=reflection,
+        )
         self._grace = grace
         self._drain = drain
         workers = max_workers or min(32, (os.cpu_count() or 1) + 4)
         self._executor = ThreadPoolExecutor(workers, thread_name_prefix="pyrpc-xds-triple-server")
         self._stopped: threading.Event | None = None
-        self._started = False
-        self._address = address or "no address"
-        self._services = Services(asyncio=False)
-        self._selected = variant(group, version)
-        self._builtin = {"health": health, "reflection": reflection}
-        self.health: Health | None = None
-        self._services.extend(handlers or (), self._selected)
         around = [CallContext(), *interceptors]
         options = server_options(options)
-        self._server: Any
         concurrency: Concurrency | None = None
         if chosen(codec) is None:
             self._server = grpc.server(
@@ -187,94 +113,6 @@ class TripleServer(grpc.Server):
                 self._server.stop(0)
                 raise
 
-    def add(
-        self,
-        add_servicer: Callable[[Any, Any], None],
-        servicer: Any,
-        *,
-        group: str | None = None,
-        version: str | None = None,
-    ) -> None:
-        """Add a service under a Dubbo service group and version. Before the server is started.
-
-        A call selects by equality (:mod:`.services`); one for another group or version is UNIMPLEMENTED.
-
-        :param add_servicer: the generated ``add_XServicer_to_server``.
-        :param group: ``""``: without; ``None``: the server's.
-        :param version: likewise; Dubbo's ``0.0.0`` is without.
-        :raises UsageError: ``servicer`` lacks methods of the service, or they are coroutine functions.
-        """
-        check_servicer(add_servicer, servicer)
-        selected = selection(self._selected, group, version)
-        add_servicer(servicer, Registrar(self._services, selected))
-
-    def add_generic(
-        self,
-        service: str,
-        methods: Mapping[str, Callable[..., Any]],
-        *,
-        group: str | None = None,
-        version: str | None = None,
-    ) -> None:
-        """Add a service without IDL: functions that are called with plain values (:mod:`.generic`). Before the
-        server is started.
-
-        Callers are Dubbo's clients of such interfaces, :class:`.generic.GenericService`, and JSON over HTTP, with
-        an array of the arguments. A parameter that is a message of protobuf's is annotated with its class.
-
-        :param service: its full name, such as ``org.apache.Greeter``.
-        :param methods: name to function. One function a name: Java's overloads are told by what they are called with.
-        :param group: as for :meth:`add`; ``version`` likewise.
-        :raises UsageError: a method is no function that this server can call.
-        """
-        selected = selection(self._selected, group, version)
-        self._services.register(service, generic.of(service, methods, asyncio=False), selected)
-
-    def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[Any]) -> None:
-        """As :meth:`grpc.Server.add_generic_rpc_handlers`; under the server's group and version."""
-        self._services.extend(generic_rpc_handlers, self._selected)
-
-    def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, Any]) -> None:
-        """As :meth:`grpc.Server.add_registered_method_handlers`; under the server's group and version.
-
-        :raises UsageError: a method is a coroutine function.
-        """
-        self._services.register(service_name, method_handlers, self._selected)
-
-    def add_insecure_port(self, address: str) -> int:
-        """Listen on ``host:port``; returns the port.
-
-        :raises PortNotBound: it cannot be listened on.
-        :raises UsageError: the address has another form; :class:`ClosedError`: the server was stopped.
-        """
-        self._check_open(address)
-        self.port = bound(self._server.add_insecure_port, address)
-        return self.port
-
-    def add_secure_port(self, address: str, server_credentials: grpc.ServerCredentials) -> int:
-        """Listen on ``host:port`` with TLS; returns the port. Errors are those of :meth:`add_insecure_port`."""
-        self._check_open(address)
-        self.port = bound(self._server.add_secure_port, address, server_credentials)
-        return self.port
-
-    def add_http_port(
-        self, address: str, options: HttpOptions | None = None, tls: ssl.SSLContext | None = None
-    ) -> int:
-        """Listen on ``host:port`` for Triple over HTTP/1.1 and HTTP/2: unary calls in JSON or protobuf, from curl,
-        browsers and dubbo-go's HTTP clients (:mod:`.http`). Before the server is started; returns the port.
-
-        A port of its own, for grpcio's speak gRPC over HTTP/2 only. Services, interceptors, threads, the limit of
-        a message and the stop are those of the server.
-
-        :param tls: for HTTPS; with ``h2`` among its ALPN protocols, for HTTP/2 too.
-        :raises ConfigError: h11 or h2 is not installed (the extra ``http``).
-        :raises PortNotBound: it cannot be listened on.
-        :raises UsageError: the address has another form, or the server has started.
-        """
-        if self._started:
-            raise UsageError(f"the server at {self._address} has started: HTTP ports are added before")
-        return self._http.add(address, options, tls)
-
     def start(self) -> None:
         """Begin to serve. Services are added before.
 
@@ -282,26 +120,13 @@ class TripleServer(grpc.Server):
         :raises UsageError: it has no port.
         :raises ClosedError: the server was stopped; :class:`UsageError`: it was started before.
         """
-        if self._started or self._stopped is not None:
-            raise started_before(self._address, self._stopped is not None)
-        check_port(self.port, self._http)
-        if self.health is None:
-            self.health = builtin.add(self._services, asyncio=False, **self._builtin)
-        self._started = True
+        self._close_registration()
         self._server.start()
         self._http.start()
 
-    def _check_open(self, address: str) -> None:
-        # grpcio crashes there.
-        if self._stopped is not None:
-            raise ClosedError(f"the server at {self._address} was stopped, and cannot listen on {address}")
-        self._address = address
-
-    def drain(self) -> None:
-        """Have the health service say NOT_SERVING, except of ``liveness``, and go on taking calls: those of clients
-        that have not heard yet. :meth:`stop` comes later."""
-        if self.health is not None:
-            self.health.drain()
+    @property
+    def _has_stopped(self) -> bool:
+        return self._stopped is not None
 
     def stop(self, grace: float | None = None) -> threading.Event:
         """Stop: new calls are refused at once, running ones have ``grace`` seconds, then they are aborted.

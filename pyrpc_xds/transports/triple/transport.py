@@ -283,7 +283,7 @@ class TripleTransport:
 
     def _check_server(self, address: str | None) -> None:
         if address is not None:
-            from .server import checked_address
+            from .registration import checked_address
 
             checked_address(address)
         if self._closed:

@@ -16,7 +16,7 @@ import thriftpy2
 import pyrpc_xds
 from pyrpc_xds.errors import ClosedError, PortNotBound, UsageError
 from pyrpc_xds.transports.thrift.service import check_handler, describe
-from pyrpc_xds.transports.triple.server import check_servicer
+from pyrpc_xds.transports.triple.registration import check_servicer
 
 ENVIRONMENT = {
     "POD_NAME": "p",

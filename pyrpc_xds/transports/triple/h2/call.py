@@ -56,23 +56,23 @@ class UnaryUnary:
             ]
         )
 
-    def __call__(
-        self,
-        request: Any,
-        timeout: float | None = None,
-        metadata: Any = None,
-        credentials: Any = None,
-        wait_for_ready: bool | None = None,
-        compression: Any = None,
-    ) -> Any:
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
         """As :meth:`grpc.UnaryUnaryMultiCallable.__call__`."""
-        if credentials is None and (compression is None or compression is _NONE) and not wait_for_ready:
-            stream = self._made(request, timeout, metadata)
-            if stream is not None:
-                return self._read(stream)
-        return self._method()(request, timeout, metadata, credentials, wait_for_ready, compression)
+        stream = self._made(*arguments, **named)
+        return self._method()(*arguments, **named) if stream is None else self._read(stream)
 
-    def with_call(
+    def with_call(self, *arguments: Any, **named: Any) -> Any:
+        """As :meth:`grpc.UnaryUnaryMultiCallable.with_call`."""
+        stream = self._made(*arguments, **named)
+        if stream is None:
+            return self._method().with_call(*arguments, **named)
+        return self._read(stream), FinishedCall(grpc.StatusCode.OK, _said(stream), stream)
+
+    def future(self, *arguments: Any, **named: Any) -> Any:
+        """As :meth:`grpc.UnaryUnaryMultiCallable.future`."""
+        return self._method().future(*arguments, **named)
+
+    def _made(
         self,
         request: Any,
         timeout: float | None = None,
@@ -81,19 +81,9 @@ class UnaryUnary:
         wait_for_ready: bool | None = None,
         compression: Any = None,
     ) -> Any:
-        """As :meth:`grpc.UnaryUnaryMultiCallable.with_call`."""
-        if credentials is None and (compression is None or compression is _NONE) and not wait_for_ready:
-            stream = self._made(request, timeout, metadata)
-            if stream is not None:
-                return self._read(stream), FinishedCall(grpc.StatusCode.OK, _said(stream), stream)
-        return self._method().with_call(request, timeout, metadata, credentials, wait_for_ready, compression)
-
-    def future(self, *args: Any, **keywords: Any) -> Any:
-        """As :meth:`grpc.UnaryUnaryMultiCallable.future`."""
-        return self._method().future(*args, **keywords)
-
-    def _made(self, request: Any, timeout: float | None, metadata: Any) -> Any:
         """The stream of a call that went well; ``None``: this call is grpcio's."""
+        if credentials is not None or wait_for_ready or not (compression is None or compression is _NONE):
+            return None
         extra: tuple[wire.Field, ...] = ()
         if metadata is not None:
             metadata = tuple(metadata)

@@ -20,6 +20,7 @@ from typing import Any
 import grpc
 
 from ....errors import UsageError
+from ....waiting import wait
 from ...address import split
 from ..concurrency import EXCEEDED, Concurrency
 from . import library
@@ -173,7 +174,7 @@ class Server(grpc.Server):
 
     def wait_for_termination(self, timeout: float | None = None) -> bool:
         """As :meth:`grpc.Server.wait_for_termination`."""
-        return not self._stopped.wait(timeout)
+        return not wait(self._stopped, timeout)
 
     # For connections and calls.
 
