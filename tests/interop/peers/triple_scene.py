@@ -109,4 +109,4 @@ def call(client: Side, server: Side, wanted: calls.Call) -> calls.Outcome:
 
 def attempts(server: Side, name: str) -> int:
     """How many calls with a request of this name one of our servers has got."""
-    return int(_OURS[server].attempts[name])
+    return int(_OURS[server].attempts[name]) if server in _OURS else 0
