@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import signal
-import threading
 from pathlib import Path
 
 import click
 from rich.logging import RichHandler
 
+from ..waiting import Bell
 from .app import INTERRUPTED, app, console, json_option, print_json, problems
 
 
@@ -29,12 +29,12 @@ def control_plane(config: Path, listen: str, as_json: bool) -> None:
     """
     from ..controlplane import ControlPlane
 
-    stopping = threading.Event()
+    stopping = Bell()
     came: list[int] = []
 
     def on_signal(number: int, _: object) -> None:
         came.append(number)
-        stopping.set()
+        stopping.ring()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)

@@ -14,7 +14,6 @@ import importlib
 import os
 import signal
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -25,6 +24,7 @@ from urllib.parse import urlsplit
 import click
 from rich.markup import escape
 
+from ..waiting import Bell
 from .app import app, console, json_option, print_json
 
 SCENARIOS = ("bookinfo", "greeter")
@@ -145,4 +145,4 @@ def serve(scenario: Any, mesh: Mesh, listen: str, as_json: bool) -> None:
                 f"open [bold]{url}[/] (change the rules file while it runs; Ctrl-C ends)", soft_wrap=True
             )
         with suppress(Terminated):
-            threading.Event().wait()
+            Bell().wait()

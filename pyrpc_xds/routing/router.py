@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from ..errors import DeadlineExceeded, Unavailable
+from ..waiting import Bell
 from .snapshot import CompiledSnapshot
 
 
@@ -88,11 +89,11 @@ class Router:
         """Block for the first snapshot; see :class:`pyrpc_xds.transports.base.Router`."""
         self._revive()
         if self.snapshot is None:
-            event = threading.Event()
-            if self._wait_with(event.set):
-                event.wait(self._ready_timeout if timeout is None else timeout)
+            bell = Bell()
+            if self._wait_with(bell.ring):
+                bell.wait(self._ready_timeout if timeout is None else timeout)
                 with self._lock:
-                    self._waiters.discard(event.set)
+                    self._waiters.discard(bell.ring)
         return self.snapshot or self._raise(timeout)
 
     async def wait_async(self, timeout: float | None = None) -> CompiledSnapshot:

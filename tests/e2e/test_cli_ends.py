@@ -49,13 +49,12 @@ def told(*args):
 findings.check_folder = told
 """
 SERVING = """
-import threading
-wait = threading.Event.wait
-def told(self, timeout=None):
-    if timeout is None and threading.current_thread() is threading.main_thread():
-        print("begun", file=sys.stderr, flush=True)
-    return wait(self, timeout)
-threading.Event.wait = told
+from pyrpc_xds.waiting import Bell
+wait = Bell.wait
+def told(*args):
+    print("begun", file=sys.stderr, flush=True)
+    return wait(*args)
+Bell.wait = told
 """
 
 
