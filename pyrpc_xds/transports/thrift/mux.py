@@ -229,7 +229,7 @@ class MuxConnection:
         :raises TimeoutError: the server did not take it in time.
         """
         over = False
-        batch: list[MuxCall] = []
+        batch: Sequence[MuxCall] = ()
         try:
             while not over:
                 with self._lock:

@@ -62,7 +62,7 @@ def test_the_page_of_a_demo_says_where_its_port_is_taken(
     def ended(*_: object) -> None:
         raise demo.Terminated
 
-    monkeypatch.setattr(demo, "threading", SimpleNamespace(Event=lambda: SimpleNamespace(wait=ended)))
+    monkeypatch.setattr(demo, "Bell", lambda: SimpleNamespace(wait=ended))
     mesh = SimpleNamespace(address="", apply=None, document=Path())
     demo.serve(cast(ModuleType, SimpleNamespace(serve=page)), cast(demo.Mesh, mesh), listen, False)
     out = capsys.readouterr().out
