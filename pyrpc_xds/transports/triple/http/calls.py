@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import grpc
 
+from ...raised import contained, is_the_handlers
 from .. import json_messages
 from ..concurrency import EXCEEDED, Concurrency
 from ..services import NotImplementedHere, Services
@@ -178,7 +179,9 @@ class Calls:
         """What the handler's exception comes to."""
         if context.aborted:
             return form.error(context.status, _text(context.text), context.initial, context.trailing)
-        details = f"Exception calling application: {error}"
+        # The text of SystemExit is a number, or nothing.
+        what = error if isinstance(error, Exception) else repr(error)
+        details = f"Exception calling application: {what}"
         _LOG.error(details, exc_info=error)
         return form.error(Code.UNKNOWN, details, context.initial, context.trailing)
 
@@ -248,7 +251,7 @@ class SyncCalls(Calls):
             return self._response(call, handler, context, result)
         except Refused as refused:
             return refused.response
-        except Exception as error:
+        except BaseException as error:
             return self._failure(context, error)
 
 
@@ -294,9 +297,13 @@ class AioCalls(Calls):
                 shown = HttpContext(call.metadata, call.peer, self._until(call))
                 context.add_callback(shown.end)
                 loop = asyncio.get_running_loop()
-                result = await loop.run_in_executor(self._executor, handler.unary_unary, request, shown)
+                result = await loop.run_in_executor(
+                    self._executor, contained, handler.unary_unary, request, shown
+                )
             return self._response(call, handler, shown, result)
         except Refused as refused:
             return refused.response
-        except Exception as error:
+        except BaseException as error:
+            if not is_the_handlers(error):
+                raise
             return self._failure(shown, error)

@@ -6,6 +6,7 @@ one block. They live as long as the call.
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 import time
@@ -16,7 +17,9 @@ import grpc
 import grpc.aio
 
 from ....errors import UsageError
+from ...raised import is_the_handlers
 
+_LOG = logging.getLogger(__name__)
 Metadata = tuple[tuple[str, str | bytes], ...]
 
 _NAME = re.compile(r"[0-9a-z_.\-]+\Z")
@@ -44,7 +47,12 @@ class _Told:
         with self._lock:
             callbacks, self._callbacks = self._callbacks or (), None
         for callback in callbacks:
-            callback()
+            try:
+                callback()
+            except BaseException as error:
+                if not is_the_handlers(error):
+                    raise
+                _LOG.exception("Exception calling callback!")  # as grpcio
 
     def is_active(self) -> bool:
         """Whether somebody still waits for the answer."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 import contextlib
 import json
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -67,6 +69,10 @@ class Greeter:
             raise BusinessError(4711, rest)
         elif verb == "bug":
             raise ZeroDivisionError(rest)
+        elif verb == "raise":
+            raise (getattr(builtins, rest, None) or getattr(asyncio, rest))(rest)
+        elif verb == "callback":
+            context.add_callback(sys.exit)
         elif verb == "code":
             context.set_code(grpc.StatusCode.ALREADY_EXISTS)
             context.set_details(rest)

@@ -159,6 +159,35 @@ class TestErrors:
         assert answer.status == 500
         assert answer.said == {"code": "unknown", "message": "Exception calling application: division"}
 
+    @all_kinds
+    @pytest.mark.parametrize("kind", ["SystemExit", "GeneratorExit", "CancelledError", "StopIteration"])
+    @pytest.mark.may_leak("pytest keeps the traceback that is logged, and it the server's")
+    async def test_that_would_end_a_thread_or_loop_end_one_call(
+        self, start: Any, kind: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        serving = await start()
+        answer = await serving.ask(f"raise:{kind}")
+        assert (answer.status, answer.said["code"]) == (500, "unknown")
+        assert answer.said["message"].startswith("Exception calling application: ")
+        assert kind in answer.said["message"]
+        assert answer.said["message"] in caplog.text
+        assert (await serving.ask("Joe")).said["name"] == "Hello Joe"
+
+    @pytest.mark.parametrize("start", ["sync", "threads of asyncio"], indirect=True)
+    @pytest.mark.may_leak("pytest keeps the traceback that is logged, and it the server's")
+    async def test_of_ctrl_c_on_a_thread_end_one_call(self, start: Any) -> None:
+        serving = await start()
+        answer = await serving.ask("raise:KeyboardInterrupt")
+        assert (answer.status, answer.said["code"]) == (500, "unknown")
+        assert (await serving.ask("Joe")).said["name"] == "Hello Joe"
+
+    @all_kinds
+    @pytest.mark.may_leak("pytest keeps the traceback that is logged, and it the server's")
+    async def test_of_callbacks_are_logged(self, start: Any, caplog: pytest.LogCaptureFixture) -> None:
+        serving = await start()
+        assert (await serving.ask("callback:")).said["name"] == "Hello callback:"
+        assert "Exception calling callback!" in caplog.text
+
     async def test_in_protobuf_are_json_too(self, start: Any, pb: Any) -> None:
         serving = await start()
         answer = await serving.send(clients.http1, pb.HelloRequest(name="abort:x").SerializeToString(), PROTO)
