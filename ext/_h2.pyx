@@ -12,7 +12,7 @@ only for the system calls.
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_SetFromErrno
 from cpython.unicode cimport PyUnicode_DecodeLatin1, PyUnicode_DecodeUTF8
-from libc.stdint cimport int32_t, uint8_t, uint32_t
+from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcmp, memcpy, memmove
 
@@ -87,12 +87,14 @@ cdef enum:
     ERROR_DEFERRED = -508
     ERROR_TEMPORAL = -521
     ERROR_CALLBACK = -902
+    INTERNAL = 2
     REFUSED = 7
     CANCELLED = 8
     PREFIX = 5
     SEND_AT_ONCE = 131072
     DEBUG_KEPT = 256
     MAX_HEADERS = 256
+    MAX_STREAM_ID = 2147483647
 
 cdef Library api
 cdef bint loaded = False
@@ -141,6 +143,8 @@ cdef int _bind(void *library) except -1:
         library, "session_callbacks_set_on_header_callback")
     api.on_frame = <void (*)(void *, void *) noexcept nogil> _symbol(
         library, "session_callbacks_set_on_frame_recv_callback")
+    api.on_sent = <void (*)(void *, void *) noexcept nogil> _symbol(
+        library, "session_callbacks_set_on_frame_send_callback")
     api.on_not_sent = <void (*)(void *, void *) noexcept nogil> _symbol(
         library, "session_callbacks_set_on_frame_not_send_callback")
     api.on_data = <void (*)(void *, void *) noexcept nogil> _symbol(
@@ -157,6 +161,8 @@ cdef int _bind(void *library) except -1:
         library, "option_set_no_closed_streams")
     api.option_lenient_spaces = <void (*)(void *, int) noexcept nogil> dlsym(
         library, b"nghttp2_option_set_no_rfc9113_leading_and_trailing_ws_validation")
+    api.option_reset_rate_limit = <void (*)(void *, uint64_t, uint64_t) noexcept nogil> dlsym(
+        library, b"nghttp2_option_set_stream_reset_rate_limit")
     api.client_new = <int (*)(void **, void *, void *, void *) noexcept nogil> _symbol(
         library, "session_client_new2")
     api.server_new = <int (*)(void **, void *, void *, void *) noexcept nogil> _symbol(
@@ -273,6 +279,7 @@ cdef struct State:
     bint closed
     bint unsent
     bint reset_by_peer
+    bint reset_here
     uint32_t error_code
     # In the session's list of streams, and in that of changed ones.
     State *before
@@ -308,6 +315,9 @@ cdef struct Core:
     Buffer debug
     int pings
     int resets
+    int broken
+    # No request after this one is taken: what a GOAWAY says that was sent, or waits to be.
+    int32_t last_taken
     bint pending
 
 cdef State *opened(Core *core, int32_t stream_id) noexcept nogil:
@@ -318,6 +328,8 @@ cdef State *opened(Core *core, int32_t stream_id) noexcept nogil:
     state.id = stream_id
     state.grpc_status = -1
     state.limit = core.max_message
+    # A server does not know yet whether this is a stream of many messages.
+    state.hold = core.server
     state.after = core.first
     if core.first != NULL:
         core.first.before = state
@@ -354,6 +366,10 @@ cdef int on_begin_headers(void *session, const Frame *frame, void *user) noexcep
     cdef Core *core = <Core *> user
     cdef State *state
     if core.server and (<const Headers *> frame).category == REQUEST:
+        if frame.stream_id > core.last_taken:
+            # The peer makes it again elsewhere. nghttp2 does this only once the GOAWAY is on its way.
+            api.submit_reset(session, 0, frame.stream_id, REFUSED)
+            return ERROR_TEMPORAL
         state = opened(core, frame.stream_id)
         if state == NULL:
             return ERROR_CALLBACK
@@ -404,6 +420,15 @@ cdef int on_header(
         return ERROR_CALLBACK
     return 0
 
+cdef bint overfull(State *state) noexcept nogil:
+    """Whether more than the one message of a unary call has come than is taken; it is dropped then."""
+    if state.body.length - state.taken <= state.limit + PREFIX:
+        return False
+    state.too_large = True
+    drop(&state.body)
+    state.taken = 0
+    return True
+
 cdef int on_data(
     void *session, uint8_t flags, int32_t stream_id, const uint8_t *data, size_t length, void *user
 ) noexcept nogil:
@@ -424,10 +449,7 @@ cdef int on_data(
         changed(core, state)
     else:
         api.consume_stream(session, stream_id, length)
-        if state.body.length - state.taken > state.limit + PREFIX:
-            state.too_large = True
-            drop(&state.body)
-            state.taken = 0
+        if overfull(state):
             changed(core, state)
     return 0
 
@@ -470,11 +492,27 @@ cdef int on_frame(void *session, const Frame *frame, void *user) noexcept nogil:
             put(&core.debug, goaway.debug, min(goaway.debug_length, <size_t> DEBUG_KEPT))
     return 0
 
+cdef int on_sent(void *session, const Frame *frame, void *user) noexcept nogil:
+    # A GOAWAY that nghttp2 sends of itself.
+    cdef Core *core = <Core *> user
+    if frame.type == GOAWAY_FRAME:
+        core.last_taken = min(core.last_taken, (<const GoAway *> frame).last_stream_id)
+    return 0
+
 cdef int on_not_sent(void *session, const Frame *frame, int error, void *user) noexcept nogil:
-    # A request whose stream was never opened is told here only.
     cdef Core *core = <Core *> user
     cdef State *state
-    if core.server or frame.type != HEADERS_FRAME or (<const Headers *> frame).category != REQUEST:
+    if frame.type != HEADERS_FRAME:
+        return 0
+    if core.server:
+        # The peer must not wait for an answer that cannot be sent.
+        state = <State *> api.user(session, frame.stream_id)
+        if state != NULL:
+            state.reset_here = True
+            api.submit_reset(session, 0, frame.stream_id, INTERNAL)
+        return 0
+    # A request whose stream was never opened is told here only.
+    if (<const Headers *> frame).category != REQUEST:
         return 0
     state = core.first
     while state != NULL:
@@ -490,6 +528,8 @@ cdef int on_close(void *session, int32_t stream_id, uint32_t error_code, void *u
     cdef State *state = <State *> api.user(session, stream_id)
     if state != NULL:
         api.set_user(session, stream_id, NULL)
+        if error_code and error_code != REFUSED and not state.reset_by_peer and not state.reset_here:
+            core.broken += 1
         ended(core, state, error_code)
     return 0
 
@@ -685,8 +725,11 @@ cdef class Stream:
 
     @property
     def unsent(self):
-        """Whether nothing of it has been sent."""
-        return self.state.unsent
+        """Whether nothing of it has been sent, nor is on its way; of a request."""
+        # nghttp2 knows a stream from when it frames the headers until it is over.
+        return self.state.unsent or (
+            not self.state.closed and api.user(self.session.core.session, self.state.id) == NULL
+        )
 
     @property
     def unread(self):
@@ -706,9 +749,16 @@ cdef class Stream:
         """The trailers, likewise."""
         return texts(&self.state.trailers)
 
-    def hold(self):
-        """From here on the peer may send only as much as was taken: for streams, which are read as they come."""
-        self.state.hold = True
+    def let_all_come(self):
+        """From here on the peer may send all of its one message, whatever was taken: for unary calls.
+
+        Until then, and for streams for good, it may send only the window beyond what was taken: servers.
+        """
+        cdef State *state = self.state
+        state.hold = False
+        overfull(state)
+        if not state.remote_end:
+            self.consume()
 
     def take(self):
         """The next message, with its five bytes of prefix; ``None``: it has not come in full.
@@ -745,6 +795,11 @@ cdef class Stream:
             api.consume_stream(self.session.core.session, state.id, state.unconsumed)
             state.unconsumed = 0
             self.session.core.pending = True
+
+    def discard(self):
+        """Keep nothing of the body that has come: nobody will read it."""
+        drop(&self.state.body)
+        self.state.taken = 0
 
     def message(self):
         """The one message of a unary call, without its prefix; ``None``: it is not one whole uncompressed message."""
@@ -791,6 +846,7 @@ cdef class Session:
         self.core.server = server
         self.core.max_message = max_message
         self.core.max_header_bytes = max_headers
+        self.core.last_taken = MAX_STREAM_ID
         if not loaded:
             raise H2Error("nghttp2 is not loaded")
         if api.callbacks_new(&callbacks) or api.option_new(&option):
@@ -799,6 +855,7 @@ cdef class Session:
         api.on_begin_headers(callbacks, <void *> on_begin_headers)
         api.on_header(callbacks, <void *> on_header)
         api.on_frame(callbacks, <void *> on_frame)
+        api.on_sent(callbacks, <void *> on_sent)
         api.on_not_sent(callbacks, <void *> on_not_sent)
         api.on_data(callbacks, <void *> on_data)
         api.on_close(callbacks, <void *> on_close)
@@ -807,7 +864,11 @@ cdef class Session:
         if api.option_lenient_spaces != NULL:
             # dubbo-go sends messages that end in a space; grpcio, Go and Java take them.
             api.option_lenient_spaces(option, 1)
-        api.option_max_send_header_block_length(option, max(max_headers, <size_t> 65536))
+        # Its own limit of resets says GOAWAY for calls that still run: the server has one (its serving.py).
+        if api.option_reset_rate_limit != NULL:
+            api.option_reset_rate_limit(option, <uint64_t> -1, <uint64_t> -1)
+        # Of what HPACK makes of the largest header list that is sent.
+        api.option_max_send_header_block_length(option, max(max_headers, <size_t> 65536) + 1024)
         if server:
             failed = api.server_new(&self.core.session, callbacks, &self.core, option)
         else:
@@ -871,6 +932,13 @@ cdef class Session:
             self.users += 1
             self.leave()
 
+    def close_idle(self):
+        """:meth:`close`, unless a stream is open; whether it is closed."""
+        if self.core.streams:
+            return False
+        self.close()
+        return True
+
     cdef int enter(self) except -1:
         """Begin to use the socket without the GIL: its number stays its own until :meth:`leave`."""
         if self.descriptor < 0 or self.closing:
@@ -928,6 +996,16 @@ cdef class Session:
     def resets(self):
         """How many streams the peer has reset."""
         return self.core.resets
+
+    @property
+    def broken(self):
+        """How many streams were reset here because the peer broke the protocol in them."""
+        return self.core.broken
+
+    @property
+    def last_taken(self):
+        """The last request that is taken, by its stream's number: what was said by GOAWAY, or is to be."""
+        return self.core.last_taken
 
     @property
     def streams(self):
@@ -1127,8 +1205,10 @@ cdef class Session:
         :param block: headers.
         :param extra: more of them: names, values, and whether HPACK may remember the pair.
         :param message: serialized.
-        :raises H2Error: no stream can be begun on this connection any more.
+        :raises H2Error: no stream can be begun on this connection any more; :class:`EOFError`: it is closed.
         """
+        if self.closing:
+            raise EOFError("the connection is closed")
         cdef Pair pairs[MAX_HEADERS]
         cdef size_t count = gathered(pairs, block, extra)
         cdef Provider provider
@@ -1156,7 +1236,7 @@ cdef class Session:
         """:meth:`request`, :meth:`flush` and :meth:`fetch` in one: all that a call needs whose answer comes next.
 
         :returns: the stream; :attr:`Stream.news` is what :meth:`fetch` gave.
-        :raises H2Error: no stream can be begun.
+        :raises H2Error: no stream can be begun; :class:`EOFError`: it is closed. Nothing was sent.
         """
         cdef Stream stream = self.request(block, extra, message)
         cdef object changed = None
@@ -1232,6 +1312,7 @@ cdef class Session:
     def reset(self, Stream stream not None, uint32_t code):
         """Send RST_STREAM; without effect on a stream that is closed."""
         if not stream.state.closed:
+            stream.state.reset_here = True
             api.submit_reset(self.core.session, 0, stream.state.id, code)
             self.core.pending = True
 
@@ -1245,15 +1326,24 @@ cdef class Session:
         api.submit_shutdown_notice(self.core.session)
         self.core.pending = True
 
-    def shutdown(self, uint32_t code=0):
-        """Send a GOAWAY: calls after those that have come are refused, those go on."""
-        api.submit_goaway(self.core.session, 0, api.last_processed(self.core.session), code, NULL, 0)
+    def shutdown(self, uint32_t code=0, bytes text=b""):
+        """Send a GOAWAY: calls after those that have come are refused, those go on.
+
+        :param text: what is said beside the code.
+        """
+        cdef const uint8_t *said = <const uint8_t *> PyBytes_AS_STRING(text)
+        self.take_no_more()
+        api.submit_goaway(self.core.session, 0, self.core.last_taken, code, said, PyBytes_GET_SIZE(text))
         self.core.pending = True
 
     def terminate(self, uint32_t code):
         """Send a GOAWAY, and nothing after it."""
+        self.take_no_more()
         api.terminate(self.core.session, code)
         self.core.pending = True
+
+    cdef void take_no_more(self) noexcept:
+        self.core.last_taken = min(self.core.last_taken, api.last_processed(self.core.session))
 
 
 cdef void ended_unseen(Core *core, State *state) noexcept nogil:

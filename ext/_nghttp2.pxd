@@ -2,7 +2,7 @@
 #
 # nghttp2 keeps its binary interface (libnghttp2.so.14 since 2016), so neither its headers nor the library are
 # needed to compile. Structures are filled or read by nghttp2: fields and their order are its.
-from libc.stdint cimport int32_t, uint8_t, uint32_t
+from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 
 cdef struct Pair:  # nghttp2_nv
     const uint8_t *name
@@ -68,6 +68,7 @@ cdef struct Library:
     void (*on_begin_headers)(void *, void *) noexcept nogil
     void (*on_header)(void *, void *) noexcept nogil
     void (*on_frame)(void *, void *) noexcept nogil
+    void (*on_sent)(void *, void *) noexcept nogil
     void (*on_not_sent)(void *, void *) noexcept nogil
     void (*on_data)(void *, void *) noexcept nogil
     void (*on_close)(void *, void *) noexcept nogil
@@ -78,6 +79,7 @@ cdef struct Library:
     void (*option_max_send_header_block_length)(void *, size_t) noexcept nogil
     void (*option_no_closed_streams)(void *, int) noexcept nogil
     void (*option_lenient_spaces)(void *, int) noexcept nogil  # since 1.50; NULL before
+    void (*option_reset_rate_limit)(void *, uint64_t, uint64_t) noexcept nogil  # since 1.57, Debian's 1.52; or NULL
     # nghttp2_session_*
     int (*client_new)(void **, void *, void *, void *) noexcept nogil
     int (*server_new)(void **, void *, void *, void *) noexcept nogil

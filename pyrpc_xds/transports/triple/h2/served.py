@@ -10,13 +10,13 @@ from __future__ import annotations
 import contextvars
 import logging
 import time
-import zlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import grpc
 
 from . import wire
+from .compressed import Unreadable, inflated
 from .context import Aborted, Context, Signal
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 _QUEUED_BYTES = 262_144
 # Waits are looked up at least this often; they are woken when there is something.
 _LOOK_UP_SECONDS = 1.0
-_WINDOW_BITS = {"gzip": 31, "deflate": 15}
 _LOG = logging.getLogger(__name__)
 
 
@@ -167,11 +166,12 @@ class Served:
         if self._handler is None:
             self._end(grpc.StatusCode.UNIMPLEMENTED, f"Method not found: {self.method}", ())
             return False
-        if self._handler.request_streaming:
+        if self._handler.request_streaming or self._handler.response_streaming:
             self._signal = Signal()
-            self.stream.hold()
-        elif self._handler.response_streaming:
-            self._signal = Signal()
+        if not self._handler.request_streaming:
+            self.stream.let_all_come()
+            if self.connection.session.pending:
+                self.connection.flush()
         return True
 
     def _park(self) -> bool:
@@ -217,6 +217,8 @@ class Served:
             elif not self.active:
                 raise _Over
             elif ended:
+                if stream.too_large:
+                    self._refuse(grpc.StatusCode.RESOURCE_EXHAUSTED, "the request's trailers are too large")
                 if stream.unread:
                     self._refuse(grpc.StatusCode.INTERNAL, "the last request is not a whole message")
                 return
@@ -235,23 +237,10 @@ class Served:
     def _plain(self, whole: bytes) -> bytes:
         if not whole[0]:
             return whole[5:]
-        bits = _WINDOW_BITS.get(self._encoding, 0)
-        if whole[0] != 1 or not bits:
-            self._refuse(
-                grpc.StatusCode.UNIMPLEMENTED,
-                f"requests in grpc-encoding {self._encoding} are not understood",
-            )
-        most = self.connection.server.max_message
-        unpack = zlib.decompressobj(bits)
         try:
-            message = unpack.decompress(whole[5:], most + 1)
-        except zlib.error as error:
-            self._refuse(grpc.StatusCode.INTERNAL, f"the request does not decompress: {error}")
-        if len(message) > most:
-            self._refuse(grpc.StatusCode.RESOURCE_EXHAUSTED, f"a request is larger than {most} bytes")
-        if not unpack.eof:
-            self._refuse(grpc.StatusCode.INTERNAL, "a compressed request is cut short")
-        return message
+            return inflated(whole, self._encoding, self.connection.server.max_message)
+        except Unreadable as error:
+            return self._refuse(error.code, error.details)  # type: ignore[no-any-return]
 
     def _deserialized(self, message: bytes, deserializer: Any) -> Any:
         if deserializer is None:

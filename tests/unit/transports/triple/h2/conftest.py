@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import grpc
 import pytest
 
 from pyrpc_xds.errors import ConfigError
@@ -64,4 +65,34 @@ def server(servicer: Greeter, pb_grpc: Any) -> Iterator[Any]:
     yield made
     servicer.release.set()
     assert made.stop(0).wait(10)
+    mesh.close()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Any]]:
+    """Starts a server of the service ``T``, whose handlers take and give bytes::
+
+    serve({"Name": ("unary_unary", behavior)}, max_workers=1)
+    """
+    made: list[Any] = []
+    mesh = FakeMesh()
+
+    def start(behaviors: dict[str, tuple[str, Callable[..., Any]]], **options: Any) -> Any:
+        handlers = {
+            name: getattr(grpc, f"{kind}_rpc_method_handler")(behavior)
+            for name, (kind, behavior) in behaviors.items()
+        }
+        server = TripleTransport(mesh).server(
+            address="127.0.0.1:0",
+            codec="nghttp2",
+            handlers=[grpc.method_handlers_generic_handler("T", handlers)],
+            **options,
+        )
+        server.start()
+        made.append(server)
+        return server
+
+    yield start
+    for server in made:
+        assert server.stop(0).wait(10)
     mesh.close()

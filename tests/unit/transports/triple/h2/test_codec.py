@@ -37,6 +37,7 @@ class Pair:
         while (sent := self.client.send()) or self.server.pending:
             for piece in self.spoil(sent):
                 for stream in self.server.receive(piece):
+                    stream.let_all_come()
                     if stream.remote_end and stream.tag is None:
                         stream.tag = "answered"
                         message = stream.message()

@@ -150,7 +150,7 @@ class TestGrpcioClient:
 
 def test_requests_that_come_to_their_end_while_what_there_was_is_dealt_with_are_read() -> None:
     """Another thread may read the rest between the look at what has come and the look at whether that is all."""
-    stream = SimpleNamespace(remote_end=False, unread=0, whole=None)
+    stream = SimpleNamespace(remote_end=False, too_large=False, unread=0, whole=None)
 
     def take() -> bytes | None:
         whole, stream.whole, stream.unread = stream.whole, None, 0
