@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import PortNotBound
 from .application import calling_application
 from .channel import TripleChannel
-from .connection import TripleConnector
+from .connector import TripleConnector
 from .errors import (
     ChannelClosed,
     TripleBusinessError,

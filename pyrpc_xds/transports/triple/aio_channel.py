@@ -19,15 +19,18 @@ import grpc.aio
 from ...errors import CallError, DeadlineExceeded, PyrpcXdsError
 from ...resilience.deadline import shorter
 from . import aio_pending as pending
+from .aio_connection import AioConnection
 from .aio_interceptors import checked, interceptors_of
 from .aio_multicallables import MULTICALLABLES
 from .business import AIO
-from .connection import AioConnection, Connection, Drained, members
+from .connection import Connection, Drained
 from .errors import ChannelClosed, TripleError
 from .metadata import Metadata, Pairs
 from .method import REFUSALS, Closed, Method, opener
 from .options import Options
-from .target import Configure, Connect, Course, Explain, Pause, Start, Started, Targets
+from .start import Configure, Connect, Course, Explain, Pause, Start, Started
+from .target import Targets
+from .weak_sets import members
 
 _PENDING = {
     "unary_unary": pending.PendingUnaryUnary,

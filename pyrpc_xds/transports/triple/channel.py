@@ -18,8 +18,8 @@ import grpc
 from ...incoming_deadline import incoming_deadline
 from ...resilience.deadline import shorter
 from .business import surfaced
-from .connection import READY, Connection, members
-from .connectivity import Connectivity
+from .connection import Connection
+from .connectivity import READY, Connectivity
 from .errors import ChannelClosed, TripleError
 from .fork import reset_in_child
 from .metadata import Metadata, Pairs
@@ -27,7 +27,9 @@ from .method import REFUSALS, Closed, Method, opener
 from .multicallables import MULTICALLABLES, Ready
 from .options import Options
 from .pending import PendingCall
-from .target import Start, Targets, run_blocking
+from .start import Start, run_blocking
+from .target import Targets
+from .weak_sets import members
 
 
 class TripleChannel(grpc.Channel):

@@ -1,4 +1,4 @@
-"""Connection: the grpc channels that reach one endpoint.
+"""Connection: the grpc channels that reach one endpoint, of all threads and event loops.
 
 Life span: made by the core when EDS names the address, opened at the first call, shared by everything that
 calls the endpoint, let go (:meth:`Connection.drain`) when EDS drops the address.
@@ -17,26 +17,20 @@ import functools
 import os
 import threading
 import time
-import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import grpc
-import grpc.aio
 from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
-from .options import CODEC, Options, grpc_address, merged
+from .aio_connection import AioConnection
+from .connectivity import CONNECTING, IDLE, READY
+from .method import MAX_METHODS, multicallable
+from .options import PROBE, grpc_address
 
 if TYPE_CHECKING:
-    from .h2.endpoint import Endpoint
+    from .connector import TripleConnector
 
-IDLE, CONNECTING, READY, TRANSIENT_FAILURE, SHUTDOWN = range(5)
-
-# A cache: more methods than this means that a program makes serializers per call; it is then emptied.
-_MAX_METHODS = 1024
-# grpc.experimental.ChannelOptions.SingleThreadedUnaryStream, without importing grpc.experimental for one name.
-_SINGLE_THREADED = "SingleThreadedUnaryStream"
-_PROBE = "/grpc.health.v1.Health/Check"
 _FORK_SUPPORT = os.environ.get("GRPC_ENABLE_FORK_SUPPORT", "0").lower() in {"yes", "y", "true", "t", "1"}
 
 
@@ -150,13 +144,13 @@ class Connection:
             if found is None:
                 found = make()
                 if not self._drained:
-                    if len(self.calls) >= _MAX_METHODS:
+                    if len(self.calls) >= MAX_METHODS:
                         self.calls = {}
                     self.calls[key] = found
             return found
 
     def _method(self, channel: Any, key: tuple[Any, ...]) -> Any:
-        found = _multicallable(channel, key)
+        found = multicallable(channel, key)
         if key[0] == "unary_stream" and self._connector.single_threaded:
             return _HoldingChannel(found, channel)
         return found
@@ -203,7 +197,7 @@ class Connection:
         case the endpoint has become reachable meanwhile and sees it.
         """
         try:
-            self._opened().unary_unary(_PROBE)(b"", timeout=seconds)
+            self._opened().unary_unary(PROBE)(b"", timeout=seconds)
         except grpc.RpcError as error:
             return str(error.details())
         except (Drained, ValueError):
@@ -277,67 +271,6 @@ class Connection:
             await here.channel.close()
 
 
-class AioConnection:
-    """The asyncio channel to one endpoint, for one event loop. Only that loop touches it."""
-
-    __slots__ = ("_state", "calls", "channel", "closing")
-
-    def __init__(self, address: str, connector: TripleConnector) -> None:
-        self.calls: dict[tuple[Any, ...], Any] = {}
-        # Any: the published types of grpcio lag behind it.
-        self.channel: Any = grpc.aio.insecure_channel(
-            grpc_address(address), options=connector.options, compression=connector.compression
-        )
-        # What get_state() asks and makes an enum of, for every call.
-        self._state: Any = self.channel._channel.check_connectivity_state  # type: ignore[attr-defined]
-        self.closing: asyncio.Task[None] | None = None
-
-    def call(self, key: tuple[Any, ...]) -> Any:
-        """grpcio's asyncio multicallable for a method; ``key`` as in :meth:`Connection.call`."""
-        found = self.calls.get(key)
-        if found is None:
-            if len(self.calls) >= _MAX_METHODS:
-                self.calls = {}
-            found = self.calls[key] = _multicallable(self.channel, key)
-        return found
-
-    def ready(self) -> bool:
-        """Whether calls can be sent now."""
-        return bool(self._state(False) == READY)
-
-    async def connect(self, seconds: float) -> bool | None:
-        """As :meth:`Connection.connect`, without blocking the loop."""
-        try:
-            async with asyncio.timeout(seconds):
-                state = self.channel.get_state(True)
-                while state in (grpc.ChannelConnectivity.IDLE, grpc.ChannelConnectivity.CONNECTING):
-                    await self.channel.wait_for_state_change(state)
-                    state = self.channel.get_state(True)
-                return bool(state is grpc.ChannelConnectivity.READY)
-        except TimeoutError:
-            return None
-        except grpc.aio.UsageError:  # closed meanwhile
-            return False
-
-    async def reason(self, seconds: float) -> str:
-        """As :meth:`Connection.reason`."""
-        try:
-            await self.channel.unary_unary(_PROBE)(b"", timeout=seconds)
-        except grpc.aio.AioRpcError as error:
-            return str(error.details())
-        except grpc.aio.UsageError:
-            return "the endpoint has left"
-        return "it has just become reachable"
-
-    def forget(self) -> None:
-        """Let the channel go; it closes when its last call ends."""
-        self.calls = {}
-
-    def close(self) -> None:
-        """Close the channel: running calls end as cancelled."""
-        self.closing = asyncio.get_running_loop().create_task(self.channel.close())
-
-
 class _HoldingChannel:
     """A method whose streams keep their channel open: in grpcio's single-threaded mode they do not."""
 
@@ -360,93 +293,3 @@ def _in_loop(loop: asyncio.AbstractEventLoop, action: Callable[[], None]) -> Non
         loop.call_soon_threadsafe(action)
     except RuntimeError:
         pass  # the loop is closed, and with it everything that ran on it
-
-
-def members(group: weakref.WeakSet[Any]) -> list[Any]:
-    """What is in a weak set that other threads add to."""
-    while True:
-        try:
-            return list(group)
-        except RuntimeError:
-            pass  # it grew meanwhile; what adds to it does not go on for ever
-
-
-_connectors: weakref.WeakSet[TripleConnector] = weakref.WeakSet()
-_parents: list[Any] = []
-
-
-def _after_fork() -> None:
-    """In a forked child: channels belong to the parent's threads and sockets; the child opens its own.
-
-    The parent's are kept, unused, for good: closing one here could wait for a lock that a thread held which
-    the child does not have.
-    """
-    for connector in list(_connectors):
-        _parents.extend([connection.after_fork() for connection in list(connector._connections)])
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
-
-
-def _multicallable(channel: Any, key: tuple[Any, ...]) -> Any:
-    kind, path, serializer, deserializer, registered = key
-    return getattr(channel, kind)(path, serializer, deserializer, _registered_method=registered)
-
-
-class TripleConnector:
-    """How the Triple transport reaches endpoints (:class:`pyrpc_xds.transports.base.Connector`).
-
-    :ivar options: of the channels of the endpoints.
-    :param target: its authority becomes the ``:authority`` of the calls, so connections are not shared
-        between targets.
-    :param options: grpc channel options, on top of :data:`.options.DEFAULTS`.
-    :param compression: of what is sent, unless a call says otherwise.
-    """
-
-    __slots__ = ("__weakref__", "_codec", "_connections", "compression", "key", "options", "single_threaded")
-
-    def __init__(self, target: str, options: Options, compression: grpc.Compression | None) -> None:
-        self.key: tuple[Any, ...] = ("triple", target, options, compression)
-        self._codec = dict(options).get(CODEC)
-        self.options = tuple(option for option in options if option[0] != CODEC)
-        self.compression = compression
-        self.single_threaded = "GRPC_SINGLE_THREADED_UNARY_STREAM" in os.environ or any(
-            name == _SINGLE_THREADED for name, _ in options
-        )
-        self._connections: weakref.WeakSet[Connection] = weakref.WeakSet()
-        _connectors.add(self)
-
-    def serve(self, authority: str) -> None:
-        """Use :data:`.options.DEFAULTS` and this ``:authority`` from here on; no channel is open yet.
-
-        :param authority: the target's, as its router has it: the core is who reads targets.
-        """
-        self.options = merged(authority, self.options)
-
-    def connect(self, address: str) -> Connection:
-        """The connection for an address; opened at its first call."""
-        connection = Connection(address, self)
-        self._connections.add(connection)
-        return connection
-
-    def short_way(self, address: str) -> Endpoint | None:
-        """Where the blocking unary calls to an address go, if not to grpcio.
-
-        :raises ConfigError: the codec that was asked for is not there.
-        """
-        if self._codec is None or self.compression not in {None, grpc.Compression.NoCompression}:
-            return None
-        from .h2.endpoint import Endpoint
-
-        return Endpoint(address, self.options)
-
-    def close(self) -> None:
-        """Close every connection now."""
-        for connection in members(self._connections):
-            connection.close()
-
-    async def aclose(self) -> None:
-        """As :meth:`close`; what is on the running loop is closed when this returns."""
-        for connection in members(self._connections):
-            await connection.aclose()

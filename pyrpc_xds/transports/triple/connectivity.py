@@ -16,6 +16,9 @@ import grpc
 from ...errors import DeadlineExceeded, PyrpcXdsError
 from ..base import Router
 
+#: The states of a channel as grpcio's core numbers them: what its channels tell without making an enum of it.
+IDLE, CONNECTING, READY, TRANSIENT_FAILURE, SHUTDOWN = range(5)
+
 _LOG = logging.getLogger(__name__)
 _SLICE_SECONDS = 0.2
 

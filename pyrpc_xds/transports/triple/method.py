@@ -21,6 +21,9 @@ Decided = tuple[float | None, Metadata | None, dict[str, str], Picked | None]
 #: What grpcio raises where it does not even begin a call: it is closed, or an argument is not what it must be.
 REFUSALS = (ValueError, TypeError, OverflowError)
 
+# What a channel keeps of them: more means that a program makes serializers per call; all are then made anew.
+MAX_METHODS = 1024
+
 
 def _seconds(value: Any) -> bool:
     try:
@@ -36,7 +39,7 @@ _TIMEOUT = {"timeout": Kind("a number of seconds", "1.5", _seconds)}
 class Method:
     """What the calls of one multicallable have in common, worked out once.
 
-    :ivar key: see :meth:`.connection.Connection.call`.
+    :ivar key: kind, path, serializer, deserializer, whether registered.
     :ivar headers: what a route can match when a call brings nothing of its own.
     :ivar metadata: what is sent when a call brings nothing of its own; ``None``: nothing.
     """
@@ -162,3 +165,9 @@ def opener(kind: str) -> Callable[..., Any]:
     make.__name__ = kind
     make.__doc__ = f"As :meth:`grpc.Channel.{kind}`."
     return make
+
+
+def multicallable(channel: Any, key: tuple[Any, ...]) -> Any:
+    """grpcio's multicallable for a method; ``key`` is :attr:`Method.key`."""
+    kind, path, serializer, deserializer, registered = key
+    return getattr(channel, kind)(path, serializer, deserializer, _registered_method=registered)

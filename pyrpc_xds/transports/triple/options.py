@@ -34,6 +34,9 @@ DEFAULTS: Options = (
     ("grpc.keepalive_permit_without_calls", 0),
 )
 
+#: The method of the calls that are made to hear why an endpoint is not READY: grpcio says it in no other way.
+PROBE = "/grpc.health.v1.Health/Check"
+
 #: Seconds that running calls have when a server stops: Kubernetes' terminationGracePeriodSeconds.
 DEFAULT_GRACE = 30.0
 

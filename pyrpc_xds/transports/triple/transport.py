@@ -25,10 +25,10 @@ from ...errors import ClosedError
 from ..base import Mesh
 from . import application as application_name
 from .channel import TripleChannel
-from .connection import members
 from .options import DEFAULT_GRACE, with_codec
 from .services import headers
 from .target import Targets
+from .weak_sets import members
 
 if TYPE_CHECKING:  # imported by who serves, and by who uses asyncio
     from .aio_channel import AioTripleChannel

@@ -15,7 +15,7 @@ import pytest
 
 from pyrpc_xds import XdsClient
 from pyrpc_xds.bootstrap import Bootstrap, Node, Server
-from pyrpc_xds.transports.triple import TripleDeadlineExceeded, TripleUnavailable
+from pyrpc_xds.transports.triple import TripleDeadlineExceeded, TripleUnavailable, connectivity
 from pyrpc_xds.transports.triple import connection as connection_module
 from pyrpc_xds.transports.triple.options import grpc_address, merged
 from tests.unit.transports.triple.conftest import Client, Running, eventually
@@ -129,7 +129,7 @@ class TestUnreachable:
         assert {stub.SayHello(pb.HelloRequest(name="a")).id for _ in range(4)} == {"v1", "v2"}
         one.stop()
         state = client.router.endpoints[one.address].connection.state
-        eventually(lambda: state(False) != connection_module.READY)
+        eventually(lambda: state(False) != connectivity.READY)
         assert {stub.SayHello(pb.HelloRequest(name="a")).id for _ in range(6)} == {"v2"}
 
 
@@ -221,7 +221,7 @@ class TestLeaving:
     def test_serializers_made_per_call_do_not_pile_up(
         self, connect: Connect, start: Start, pb: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(connection_module, "_MAX_METHODS", 4)
+        monkeypatch.setattr(connection_module, "MAX_METHODS", 4)
         server = start("v1")
         client = connect(server.address)
         for _ in range(10):

@@ -17,7 +17,7 @@ import grpc.aio
 import pytest
 from grpc._cython import cygrpc
 
-from pyrpc_xds.transports.triple.connection import SHUTDOWN
+from pyrpc_xds.transports.triple.connectivity import SHUTDOWN
 
 CONNECTING_STATES = {0, 1, 3}  # IDLE, CONNECTING, TRANSIENT_FAILURE: nothing listens on port 1
 

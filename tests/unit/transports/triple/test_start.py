@@ -12,7 +12,7 @@ from pyrpc_xds.transports.triple import TripleConnector, TripleDeadlineExceeded,
 from pyrpc_xds.transports.triple.connection import Drained
 from pyrpc_xds.transports.triple.errors import TripleCancelled
 from pyrpc_xds.transports.triple.method import Method
-from pyrpc_xds.transports.triple.target import (
+from pyrpc_xds.transports.triple.start import (
     CONNECT_SECONDS,
     MAX_ENDPOINTS,
     PATIENCE_SECONDS,
@@ -22,8 +22,8 @@ from pyrpc_xds.transports.triple.target import (
     Pause,
     Start,
     Step,
-    Target,
 )
+from pyrpc_xds.transports.triple.target import Target
 from tests.unit.transports.triple.fakes import FakeDestination, FakeMesh, FakeRouter
 
 READY, FAILED, SLOW = True, False, None
