@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 
 def is_the_handlers(error: BaseException) -> bool:
@@ -32,14 +32,22 @@ def is_the_handlers(error: BaseException) -> bool:
     )
 
 
-def contained(function: Callable[..., Any], *args: Any) -> Any:
-    """Call a handler on a thread, for a future that a task awaits.
+def reraise(error: BaseException) -> NoReturn:
+    """Raise what a handler raised, for servers that let only an :class:`Exception` end a call and no more.
 
-    :raises RuntimeError: it raised what a future cannot take to a task, or what ends the loop there; ``__cause__``.
+    :raises RuntimeError: for what is none, and for what a future cannot take to a task; ``__cause__``.
+    """
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        raise error
+    raise RuntimeError(repr(error)) from error
+
+
+def contained(function: Callable[..., Any], *args: Any) -> Any:
+    """Call a handler on a thread, where whatever it raises is its own.
+
+    :raises Exception: what it raised, by :func:`reraise`.
     """
     try:
         return function(*args)
     except BaseException as error:
-        if isinstance(error, Exception) and not isinstance(error, StopIteration):
-            raise
-        raise RuntimeError(repr(error)) from error
+        reraise(error)

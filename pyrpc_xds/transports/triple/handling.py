@@ -7,6 +7,8 @@ is made that context's when the handler is looked up, so interceptors see it too
     the call itself                                  set_response_attachments()
     grpc's deadline and Dubbo's timeouts             context.time_remaining(); what the handler's own calls inherit
     BusinessError of a handler                       its status
+    whatever else it raises, SystemExit included     UNKNOWN: grpcio answers what is no Exception with nothing, and
+                                                     grpc.aio lets it end the event loop
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import inspect
 import time
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc
 import grpc.aio
@@ -24,6 +26,7 @@ import grpc.aio
 from ...attachments import served
 from ...errors import BusinessError, UsageError
 from ...incoming_deadline import inherit
+from ..raised import contained, is_the_handlers, reraise
 from . import application, status, timeouts
 from .metadata import incoming
 from .response_attachments import added
@@ -45,7 +48,7 @@ class CallContext(grpc.ServerInterceptor):  # type: ignore[type-arg]
     def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
         """Begin the context of a call and wrap its handler."""
         _arrived(handler_call_details.invocation_metadata)
-        return _around(continuation(handler_call_details), _SYNC)
+        return _around(contained(continuation, handler_call_details), _SYNC)
 
 
 class AioCallContext(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
@@ -54,7 +57,11 @@ class AioCallContext(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
         """Begin the context of a call and wrap its handler."""
         _arrived(handler_call_details.invocation_metadata)
-        return _around(await continuation(handler_call_details), _AIO)
+        try:
+            handler = await continuation(handler_call_details)
+        except BaseException as error:
+            _end_task(error)
+        return _around(handler, _AIO)
 
 
 def set_response_attachments(values: Mapping[str, str]) -> None:
@@ -160,6 +167,8 @@ def _unary(behavior: _Behavior) -> _Behavior:
             return behavior(request, context)
         except BusinessError as error:
             return _abort(context, error)
+        except BaseException as error:
+            reraise(error)
 
     return call
 
@@ -171,8 +180,19 @@ def _stream(behavior: _Behavior) -> _Behavior:
             yield from behavior(request, context)
         except BusinessError as error:
             _end(context, error)
+        except GeneratorExit:  # nobody asks for more
+            raise
+        except BaseException as error:
+            reraise(error)
 
     return call
+
+
+def _end_task(error: BaseException) -> NoReturn:
+    """Raise what has ended a handler in the task that runs it."""
+    if is_the_handlers(error):
+        reraise(error)
+    raise error
 
 
 def _coroutine(behavior: _Behavior) -> _Behavior:
@@ -182,6 +202,8 @@ def _coroutine(behavior: _Behavior) -> _Behavior:
             return await behavior(request, context)
         except BusinessError as error:
             return await _abort(context, error)
+        except BaseException as error:
+            _end_task(error)
 
     return call
 
@@ -195,6 +217,10 @@ def _async_generator(behavior: _Behavior) -> _Behavior:
                     yield response
         except BusinessError as error:
             _end(context, error)
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            _end_task(error)
 
     return call
 
