@@ -5,6 +5,7 @@ As dubbo-go 3.3 does (config_loader.go), except that a key that YAML gives twice
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -19,6 +20,8 @@ DEFAULT_PATHS = ("conf/dubbogo.yaml", "../conf/dubbogo.yaml")
 MAX_BYTES = 4 * 1024 * 1024
 _PREFIX = "dubbo."
 _NO_PROFILE = ("", "default")
+# What is part of a file's name, and never leads out of its folder.
+_PROFILE = re.compile(r"[\w.-]{1,60}")
 
 
 def find(environ: Mapping[str, str]) -> Path:
@@ -49,11 +52,18 @@ def read(path: Path, environ: Mapping[str, str]) -> dict[str, Any]:
     tree: dict[str, Any] = {"dubbo": found}
     active = str(fill("dubbo.profiles.active", tree, environ, str(path)) or "")
     if active not in _NO_PROFILE:
+        key = f"{path}: dubbo.profiles.active"
+        if not _PROFILE.fullmatch(active):
+            raise ConfigError(
+                f"{active[:80]!r} names no file",
+                where=key,
+                hint=f"{path.stem}-NAME{path.suffix} stands beside it: letters, digits, '.', '_' and '-', at most 60",
+            )
         profile = path.with_name(f"{path.stem}-{active}{path.suffix}")
         if not profile.is_file():
             raise ConfigError(
                 f"names {active!r}, and there is no {profile}",
-                where=f"{path}: dubbo.profiles.active",
+                where=key,
                 hint="Add that file, or leave the key out",
             )
         tree = _merged(tree, {"dubbo": under_dubbo(_load(profile), str(profile)) or {}})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -137,3 +138,13 @@ def test_profile_without_a_file_is_an_error(tmp_path: Path) -> None:
     assert "dubbo.profiles.active: names 'prod', and there is no" in error_of(
         tmp_path, "dubbo: {profiles: {active: prod}}"
     )
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../other", "a/../../etc/x", "/etc/x", "tri://", "a\\b", "x" * 300, "\u4e2d" * 100, "a\0", "[a]", " "],
+)
+def test_profile_that_is_no_part_of_a_files_name_is_an_error_of_its_key(tmp_path: Path, name: str) -> None:
+    (tmp_path / "other.yaml").write_text("dubbo: {protocols: {triple: {port: 1}}}")
+    text = json.dumps({"dubbo": {"profiles": {"active": name}}})
+    assert "dubbogo.yaml: dubbo.profiles.active: " in error_of(tmp_path, text)
