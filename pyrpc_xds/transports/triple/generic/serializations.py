@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -52,14 +53,23 @@ def _plain(value: Any) -> Any:
 def _json_dumps(value: Any) -> bytes:
     if json_messages.is_message(value):
         return json_messages.dump(value)
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_plain).encode()
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain)
+    return text.encode()
+
+
+def _finite(text: str) -> float:
+    """For numbers that JSON does not have, or a double: protobuf's JSON has no such value without IDL either."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:40]} is no number of JSON")
+    return number
 
 
 def _json_loads(data: bytes, kind: Any) -> Any:
     if is_message_class(kind):
         return json_messages.parse(kind, data)
     try:
-        return json.loads(data)
+        return json.loads(data.decode(), parse_float=_finite, parse_constant=_finite)
     except RecursionError:
         raise ValueError("nested too deeply") from None
 

@@ -18,6 +18,8 @@ _WORTH_READING = 64 * 1024
 # How a method begins (RFC 9110, 5.6.2), or the empty line before it. h11 waits for the end of the line, which a peer
 # that speaks Thrift never sends.
 _METHOD = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~\r\n-]")
+# What an absolute-form target, which proxies are sent, has before its path (RFC 9112, 3.2.2).
+_BEFORE_PATH = re.compile(r"\Ahttps?://[^/?]*", re.IGNORECASE)
 
 
 class Wire(Protocol):
@@ -128,7 +130,7 @@ class Http1:
     def _head(self, event: h11.Request) -> bool:
         self._reading_head = False
         headers = tuple((name.decode("ascii"), value.decode("latin-1")) for name, value in event.headers)
-        target = event.target.decode("latin-1")
+        target = _BEFORE_PATH.sub("", event.target.decode("latin-1"))
         self._request = Request(event.method.decode("ascii"), target, headers, peer=self._wire.peer)
         waiting = self._h11.they_are_waiting_for_100_continue
         self._refusal = self._wire.calls.admit(self._request)
@@ -183,7 +185,7 @@ class Http1:
         if self._h11.states[h11.SERVER] not in (h11.IDLE, h11.SEND_RESPONSE):
             self._wire.close()
             return False
-        whole = self._h11.their_state is h11.DONE
+        whole = self._h11.their_state in (h11.DONE, h11.MUST_CLOSE)
         headers = [*response.headers]
         if response.status != 204:
             headers.append(("content-length", str(len(response.body))))

@@ -228,7 +228,8 @@ class Connection(asyncio.Protocol):
             return
         self._closing = True
         if linger and self._transport.can_write_eof():
-            self._transport.write_eof()
+            with contextlib.suppress(OSError):  # the peer has just reset the connection
+                self._transport.write_eof()
             self.expect(LINGER_SECONDS, self.close_now)
         else:
             self.close_now()

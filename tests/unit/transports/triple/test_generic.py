@@ -63,6 +63,7 @@ METHODS = {
     "refuse": refuse,
     "attached": attached,
     "odd": odd,
+    "number": float,
 }
 
 
@@ -174,6 +175,15 @@ async def test_result_that_cannot_be_written_is_internal(invoke: Any) -> None:
     assert caught.value.code() is grpc.StatusCode.INTERNAL
 
 
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+async def test_number_that_json_does_not_have_is_not_written(invoke: Any, value: str) -> None:
+    with pytest.raises(grpc.RpcError, match=r"its result: .*JSON") as caught:
+        await invoke("number", value)
+    assert caught.value.code() is grpc.StatusCode.INTERNAL
+    with pytest.raises(UsageError, match="JSON"):
+        await invoke("echo", float(value))
+
+
 async def test_argument_that_cannot_be_written_is_the_callers_fault(invoke: Any) -> None:
     with pytest.raises(UsageError, match="object cannot be written"):
         await invoke("echo", object())
@@ -196,6 +206,10 @@ HESSIAN = wrapper.encode("hessian4", [b"\x03Joe"], ["java.lang.String"])
         (b"\x0a\x7fgson", "INVALID_ARGUMENT", "ends within"),
         (wrapper.encode("gson", [b"{"], ["x"]), "INVALID_ARGUMENT", "Expecting"),
         (wrapper.encode("gson", [b"\xff"], ["x"]), "INVALID_ARGUMENT", "decode"),
+        (wrapper.encode("gson", ['"a"'.encode("utf-16")], ["x"]), "INVALID_ARGUMENT", "decode"),
+        (wrapper.encode("gson", [b"[NaN]"], ["x"]), "INVALID_ARGUMENT", "NaN is no number of JSON"),
+        (wrapper.encode("gson", [b"-Infinity"], ["x"]), "INVALID_ARGUMENT", "-Infinity is no number"),
+        (wrapper.encode("gson", [b"1e999"], ["x"]), "INVALID_ARGUMENT", "1e999 is no number of JSON"),
         (wrapper.encode("gson", [b"[" * 100_000], ["x"]), "INVALID_ARGUMENT", "deep"),
         (wrapper.encode("msgpack", [b"\xc1"], ["x"]), "INVALID_ARGUMENT", "MessagePack"),
         (wrapper.encode("msgpack", [b"\x91" * 100_000], ["x"]), "INVALID_ARGUMENT", "MessagePack"),
@@ -234,7 +248,9 @@ async def test_json_over_http_is_an_array_of_the_arguments(
     assert (found.status, found.said) == (200, answer)
 
 
-@pytest.mark.parametrize("body", ["", "{", "7", "[]", "[1, 2, 3]"])
+@pytest.mark.parametrize(
+    "body", ["", "{", "7", "[]", "[1, 2, 3]", "[NaN, 1]", "[Infinity, 1]", "[1, -1e999]"]
+)
 async def test_json_over_http_that_does_not_fit_is_400(server: Any, body: str) -> None:
     path = f"/{SERVICE}/add"
     found = await asyncio.to_thread(clients.http1, server.http_port, body.encode(), clients.JSON, path)
