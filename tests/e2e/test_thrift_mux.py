@@ -21,14 +21,12 @@ from pyrpc_xds.transports.thrift import (
     ThriftTransport,
     ThriftUnavailable,
 )
-from pyrpc_xds.transports.thrift.codec import REPLY, codec_for
-from pyrpc_xds.transports.thrift.limits import Limits
 from pyrpc_xds.transports.thrift.mux import MuxConnection
-from pyrpc_xds.transports.thrift.wire import Wire
+from tests.e2e.ttheader_peer import failing, frames, reply
 from tests.interop.peers.ours import KINDS, OurClient, our_client, our_server
-from tests.interop.peers.ttheader_bytes import Frame, pack, unpack
+from tests.interop.peers.ttheader_bytes import Frame
 from tests.unit.transports.thrift.fakes import FakeMesh
-from tests.unit.transports.thrift.peers import Handler, idl, listening, wait_until
+from tests.unit.transports.thrift.peers import Handler, idl, wait_until
 
 PAIRS = [(client, server) for client in KINDS for server in KINDS]
 
@@ -233,34 +231,6 @@ def test_endpoint_that_leaves_lets_running_calls_finish_and_takes_no_more(kind: 
 # -- servers that misbehave ------------------------------------------------------------------------------------
 
 
-def frames(sock: socket.socket) -> Iterator[Frame]:
-    buffer = b""
-    while True:
-        while len(buffer) < 4 or len(buffer) < 4 + int.from_bytes(buffer[:4], "big"):
-            data = sock.recv(65536)
-            if not data:
-                return
-            buffer += data
-        size = 4 + int.from_bytes(buffer[:4], "big")
-        yield unpack(buffer[:size])
-        buffer = buffer[size:]
-
-
-def reply(seqid: int, text: str, message_seqid: int | None = None) -> bytes:
-    codec = codec_for(Wire(framed=False), Limits())
-    result = idl.Everything.ping_result(success=text)
-    message = codec.encode("ping", REPLY, seqid if message_seqid is None else message_seqid, result)
-    return pack(Frame(message, seqid=seqid))
-
-
-def failing(serve: Callable[[socket.socket], None]) -> Any:
-    def guarded(sock: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            serve(sock)
-
-    return listening(guarded)
-
-
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("pieces", [1, 7, 100_000])
 def test_answers_in_reverse_order_and_in_pieces(kind: str, pieces: int) -> None:
@@ -406,8 +376,6 @@ def test_connection_that_the_server_closed_between_calls_is_not_used(kind: str) 
             assert client.ping("x") == "well"
             assert len(connections) == number
             time.sleep(0.05)
-            if client._runner is not None:
-                client._runner.run(asyncio.sleep(0.01))
 
 
 def test_server_that_takes_nothing_is_waited_for_until_the_deadline() -> None:

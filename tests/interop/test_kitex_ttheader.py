@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,7 +24,7 @@ from pyrpc_xds.transports.thrift import (
 )
 from tests.interop.peers.echo import EchoHandler, args_class, base, idl, result_class
 from tests.interop.peers.kitex import KitexCall, KitexOutcome, KitexServer, kitex_calls, skip_reason
-from tests.interop.peers.ours import KINDS, OurClient, our_client, our_server
+from tests.interop.peers.ours import KINDS, OurClient, our_client, our_server, starting_client
 from tests.interop.peers.ttheader_bytes import (
     CALL,
     REPLY,
@@ -211,6 +212,30 @@ def test_call_that_waits_is_overtaken_on_its_connection(kind: str, framing: str,
             hurried.sleep(30_000)
         # The connection goes on: an answer that comes late is for nobody.
         assert [client.ping(f"text {n}") for n in range(10)] == [f"text {n}" for n in range(10)]
+
+
+@pytest.mark.parametrize("shared", [0, 1], ids=["own", "shared"])
+@pytest.mark.parametrize("any_order", [True, False], ids=["any-order", "in-order"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_stopping_server_fails_no_call(kind: str, any_order: bool, shared: int, kitex: KitexServer) -> None:
+    """What runs finishes there, what comes goes elsewhere."""
+    with (
+        KitexServer(mux=any_order) as stopping,
+        starting_client(
+            kind,
+            idl.Echo,
+            stopping.address,
+            kitex.address,
+            framing="ttheader",
+            pool=PoolLimits(multiplexed=shared),
+        ) as client,
+    ):
+        calls = [client.start("sleep", 600) for _ in range(8)]
+        time.sleep(0.2)
+        stopping.terminate()
+        time.sleep(0.1)
+        calls += [client.start("ping", "later") for _ in range(100)]
+        assert [each.result(10) for each in calls] == ["slept"] * 8 + ["later"] * 100
 
 
 # -- our server ------------------------------------------------------------------------------------------------

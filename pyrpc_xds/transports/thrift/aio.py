@@ -83,7 +83,7 @@ class AioCaller(BaseCaller):
             else:
                 value, raised = answer_of(method, codec, seqid, data, start)
                 if outgoing is not None:
-                    raised = reply_of(connection.header, raised)
+                    raised = reply_of(connection, raised)
         except BaseException as error:
             pool.discard(connection)
             known = self._attempt(method, started).broken(error, endpoint.address)

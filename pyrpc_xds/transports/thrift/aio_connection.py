@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from .connection import NotSent
+from .connection import NotSent, reading
 from .errors import ThriftProtocolError
 from .foreign import hint
 from .frames import inbox_for
@@ -19,7 +19,7 @@ class AioConnection(asyncio.Protocol):
     """An open connection. Owned by one call at a time; aborted on any doubt about where messages begin.
 
     :ivar since: the loop's time of becoming idle.
-    :ivar fresh: it may be used: the server has neither closed it nor sent anything unasked.
+    :ivar fresh: the server has neither closed it nor sent anything unasked, as far as the loop has read.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, wire: Wire, limits: Limits) -> None:
@@ -37,6 +37,7 @@ class AioConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]
+        self._poll = reading(transport.get_extra_info("socket").fileno())
         self.fresh = True
 
     def data_received(self, data: bytes) -> None:
@@ -91,21 +92,28 @@ class AioConnection(asyncio.Protocol):
         transport = self._transport
         if not self.fresh or transport is None or transport.is_closing():
             raise NotSent(None, "the server closed the connection")
+        transport.write(request)
+        if transport.is_closing():
+            # What closes it at once is that the kernel refused the first byte.
+            raise NotSent(None, "cannot send: the connection is broken")
         waiter: asyncio.Future[tuple[bytes, int]] = self._loop.create_future()
         if not oneway:
             self._waiter = waiter
             self._schemas = schemas
-        transport.write(request)
-        if oneway:
-            if not self._paused:
-                return b"", 0
+        elif self._paused:
             self._writable = waiter
+        else:
+            return b"", 0
         timer = self._loop.call_at(deadline, expire, waiter, TimeoutError, "no answer in time")
         try:
             return await waiter
         finally:
             timer.cancel()
             self._waiter = self._writable = None
+
+    def usable(self) -> bool:
+        """Whether an idle connection may be used; sees also what the loop was too busy to read."""
+        return self.fresh and not self._poll(0)
 
     @property
     def header(self) -> Header | None:
@@ -114,8 +122,12 @@ class AioConnection(asyncio.Protocol):
 
     @property
     def in_step(self) -> bool:
-        """Nothing follows the answer: the next bytes will be those of the next answer."""
-        return self.fresh and not self.inbox.pending
+        """See :class:`.connection.Connection`: the next bytes will be those of the next answer."""
+        return self.fresh and not (self.inbox.pending or self.inbox.ended)
+
+    def retire(self) -> None:
+        """See :meth:`.connection.Connection.retire`."""
+        self.fresh = False
 
     def abort(self) -> None:
         """Close the connection at once; calling it again does nothing."""

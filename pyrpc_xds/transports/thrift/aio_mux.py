@@ -6,9 +6,10 @@ import asyncio
 from typing import cast
 
 from .aio_connection import expire
-from .connection import NotSent
+from .connection import NotSent, reading
 from .errors import ThriftProtocolError
 from .frames import Frames
+from .goodbye import is_goodbye
 from .limits import Limits
 from .mux_call import ABANDONED, Broken, sequence_id
 from .outbox import Outbox
@@ -33,6 +34,8 @@ class AioMuxConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._error: Exception | None = None
         self._leaving = False
+        # The server has said goodbye; `_leaving` as well then.
+        self._parted = False
         # Made with the transport. Its keys are sequence ids.
         self._outbox: Outbox = None  # type: ignore[assignment]
         # Set while the transport takes what is written.
@@ -44,8 +47,14 @@ class AioMuxConnection(asyncio.Protocol):
         """Neither broken nor leaving."""
         return self._error is None and not self._leaving
 
+    @property
+    def unread(self) -> bool:
+        """Something has come that the loop has not read yet: the end, a goodbye, an answer that is late."""
+        return self.usable and bool(self._poll(0))
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = stream = cast(asyncio.Transport, transport)
+        self._poll = reading(stream.get_extra_info("socket").fileno())
         self._outbox = Outbox(self._loop, stream)
 
     def data_received(self, data: bytes) -> None:
@@ -66,14 +75,17 @@ class AioMuxConnection(asyncio.Protocol):
         elif waiter is not None or seqid in self._abandoned:
             self._abandoned.discard(seqid)
             self.late += 1
+        elif is_goodbye(*frame):
+            self.parted()
         else:
             raise ThriftProtocolError(f"an answer has sequence id {seqid}, which no call waits for")
 
     def eof_received(self) -> bool:
+        self.fail(Broken("the server closed the connection"))
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.fail(exc if isinstance(exc, OSError) else Broken("the server closed the connection"))
+        self.fail(exc if isinstance(exc, OSError) else Broken("the connection was closed"))
 
     def pause_writing(self) -> None:
         self._writable.clear()
@@ -89,7 +101,7 @@ class AioMuxConnection(asyncio.Protocol):
         for seqid, waiter in waiting.items():
             if not waiter.done():
                 unsent = seqid in self._outbox
-                waiter.set_exception(NotSent(None, "the connection broke") if unsent else self._ended())
+                waiter.set_exception(self._not_sent() if unsent else self._ended())
         self._outbox.clear()
         self._writable.set()
         if self._transport is not None:
@@ -122,6 +134,20 @@ class AioMuxConnection(asyncio.Protocol):
             self._outbox.flush()
             self._transport.close()
 
+    def parted(self) -> None:
+        """See :meth:`.stream.Shared.parted`."""
+        self._parted = self._leaving = True
+        for seqid in [each for each in self._waiting if self._outbox.take_back(each)]:
+            waiter = self._waiting.pop(seqid)
+            if not waiter.done():
+                waiter.set_exception(self._not_sent())
+        # Who waits to send need not.
+        self._writable.set()
+        self._close_if_unused()
+
+    def _not_sent(self) -> NotSent:
+        return NotSent(None, "the server said goodbye" if self._parted else "the connection broke")
+
     async def exchange(self, request: bytes, deadline: float, seqid: int, oneway: bool) -> tuple[bytes, int]:
         """See :meth:`.mux.MuxConnection.exchange`; the deadline is of the loop's time."""
         if not self._writable.is_set():
@@ -131,9 +157,14 @@ class AioMuxConnection(asyncio.Protocol):
             except TimeoutError:
                 raise TimeoutError("the server took nothing in time") from None
         transport = self._transport
-        if self._error is not None or transport is None or transport.is_closing() or seqid in self._waiting:
-            raise NotSent(None, "the connection broke")
+        if self._error is not None or self._parted or seqid in self._waiting:
+            raise self._not_sent()
+        if transport is None or transport.is_closing():
+            raise self._not_sent()
         self._outbox.send(seqid, request, self.users)
+        if transport.is_closing():
+            # See :meth:`.aio_connection.AioConnection.exchange`.
+            raise self._not_sent()
         if oneway:
             return b"", 0
         waiter: asyncio.Future[tuple[bytes, int]] = self._loop.create_future()

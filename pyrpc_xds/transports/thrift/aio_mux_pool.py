@@ -71,7 +71,7 @@ class LoopMuxPool(StreamPool[AioMuxConnection]):
                 best = each
         if gone:
             self.connections = [each for each in self.connections if each.usable]
-        if best is None or (best.users and self._room()):
+        if best is None or (self._room() if best.users else best.unread):
             return None
         return self._stream(best)
 
@@ -89,6 +89,9 @@ class LoopMuxPool(StreamPool[AioMuxConnection]):
         """:param deadline: of the loop's time. Errors are those of :meth:`.pool.Pool.open`."""
         while True:
             self._pool.check()
+            while any(each.unread for each in self.connections if not each.users):
+                # The loop was busy, and reads it in its next turns.
+                await asyncio.sleep(0)
             stream = self.take_idle()
             if stream is not None:
                 return stream

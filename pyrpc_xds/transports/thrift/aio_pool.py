@@ -34,7 +34,7 @@ class LoopPool:
         idle = self.idle
         while idle:
             connection = idle.pop()
-            if connection.fresh and self._loop.time() - connection.since <= self._pool.limits.idle_time:
+            if self._loop.time() - connection.since <= self._pool.limits.idle_time and connection.usable():
                 return connection
             self.discard(connection)
         return None

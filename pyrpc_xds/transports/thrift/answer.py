@@ -7,7 +7,7 @@ from __future__ import annotations
 import reprlib
 import struct
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
 from thriftpy2.thrift import TApplicationException, TDecodeException
 from thriftpy2.transport import TTransportException
@@ -19,6 +19,7 @@ from .call import note_reply
 from .codec import CALL, EXCEPTION, REPLY, BinaryCodec, Codec
 from .connection import NotSent
 from .errors import ThriftArgumentError, ThriftDeadlineExceeded, ThriftProtocolError, ThriftUnavailable
+from .goodbye import says_goodbye
 from .header import Header
 from .limits import Limits
 from .service import Method
@@ -74,16 +75,32 @@ def answer_of(
     raise ThriftProtocolError(f"the answer is a message of type {kind}, neither a reply nor an exception")
 
 
-def reply_of(header: Header | None, raised: BaseException | None) -> BaseException | None:
+class Answered(Protocol):
+    """The connection, or the part of one, on which an answer has come."""
+
+    @property
+    def header(self) -> Header | None:
+        """Of the answer; ``None``: the transport has none."""
+
+    def retire(self) -> None:
+        """No further call is to go on the connection."""
+
+
+def reply_of(connection: Answered, raised: BaseException | None) -> BaseException | None:
     """Look at the header of an answer: a business status in it goes before what was made of the result.
 
     :raises ThriftProtocolError: the status is malformed.
     """
+    header = connection.header
     if header is None:
         return raised
     note_reply(header)
-    # Nothing that could be a status is the rule.
-    return (biz_error(header.strings) or raised) if header.metainfo else raised
+    # Neither a status nor a goodbye is the rule.
+    if not header.metainfo:
+        return raised
+    if says_goodbye(header):
+        connection.retire()
+    return biz_error(header.strings) or raised
 
 
 class Attempt:

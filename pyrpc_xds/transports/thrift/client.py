@@ -82,7 +82,7 @@ class Caller(BaseCaller):
             else:
                 value, raised = answer_of(method, codec, seqid, data, start)
                 if outgoing is not None:
-                    raised = reply_of(connection.header, raised)
+                    raised = reply_of(connection, raised)
         except BaseException as error:
             pool.discard(connection)
             known = self._attempt(method, started).broken(error, endpoint.address)

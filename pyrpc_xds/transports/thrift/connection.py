@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import select
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Any
 
@@ -27,6 +27,13 @@ _TIMEOUT_MOST = 3600.0
 _READABLE = select.POLLIN | getattr(select, "POLLRDHUP", 0)
 
 
+def reading(fd: int) -> Callable[[float], list[tuple[int, int]]]:
+    """What tells whether there is something to read of a socket, or its end, within so many milliseconds."""
+    poller = select.poll()
+    poller.register(fd, _READABLE)
+    return poller.poll
+
+
 class NotSent(OSError):
     """The connection broke before the kernel took a byte of the request: the call has not begun."""
 
@@ -34,7 +41,7 @@ class NotSent(OSError):
 class Connection:
     """An open connection. Owned by one call at a time; closed on any doubt about where messages begin.
 
-    :ivar in_step: nothing has come after the last answer.
+    :ivar in_step: nothing has come after the last answer, and the server has not said goodbye.
     :ivar since: :func:`time.monotonic` of becoming idle.
     """
 
@@ -44,9 +51,7 @@ class Connection:
         self._sock = sock
         self._fd = sock.fileno()
         self._timeout = -1.0
-        poller = select.poll()
-        poller.register(sock.fileno(), _READABLE)
-        self._poll = poller.poll
+        self._poll = reading(self._fd)
         self.inbox = inbox_for(wire, limits)
         self.codec = self.inbox.codec
         self.in_step = True
@@ -105,7 +110,7 @@ class Connection:
             message = inbox.take(data, schemas)
             if message is not None:
                 # Whatever follows the answer was not asked for: the next bytes would not be the next answer.
-                self.in_step = not inbox.pending
+                self.in_step = not (inbox.pending or inbox.ended)
                 return message
 
     def receive(self, deadline: float) -> bytes:
@@ -141,6 +146,10 @@ class Connection:
                 sent += os.write(self._fd, view[sent:])
             except BlockingIOError:
                 continue
+
+    def retire(self) -> None:
+        """The server takes no more calls on it."""
+        self.in_step = False
 
     def interrupt(self) -> None:
         """End the connection under a call that another thread is in; that thread closes it."""

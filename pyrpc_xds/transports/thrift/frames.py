@@ -11,6 +11,7 @@ from . import theader, ttheader
 from .codec import codec_for
 from .errors import ThriftProtocolError, refused
 from .foreign import HEAD, hint
+from .goodbye import CONTROL, is_goodbye
 from .header import BINARY_ID, COMPACT_ID, Header
 from .inbox import Inbox
 from .limits import Limits
@@ -114,14 +115,18 @@ class Opener:
 
 
 class HeaderInbox(Opener):
-    """:class:`.inbox.Inbox` for a transport with headers."""
+    """:class:`.inbox.Inbox` for a transport with headers.
 
-    __slots__ = ("_frames", "_most")
+    :ivar ended: the peer has said goodbye (:mod:`.goodbye`): there is no message in that.
+    """
+
+    __slots__ = ("_frames", "_most", "ended")
 
     def __init__(self, wire: Wire, limits: Limits) -> None:
         super().__init__(wire, limits)
         self._most = limits.frame + limits.header
         self._frames = Frames(limits)
+        self.ended = False
 
     @property
     def pending(self) -> bool:
@@ -137,7 +142,7 @@ class HeaderInbox(Opener):
         """See :meth:`.inbox.Inbox.take`."""
         if int.from_bytes(data[:4], "big") == len(data) - 4 and 16 <= len(data) <= self._most:
             frames = self._frames
-            if not (frames.piece or frames.buffer):
+            if data[8:12] != CONTROL and not (frames.piece or frames.buffer):
                 return self.open(data, 4, schemas)
         self._frames.feed(data)
         return self.next(schemas)
@@ -148,8 +153,11 @@ class HeaderInbox(Opener):
 
     def next(self, schemas: Mapping[bytes, Any] | None) -> tuple[bytes, int] | None:
         """See :meth:`.inbox.Inbox.next`."""
-        frame = self._frames.next()
-        return None if frame is None else self.open(*frame, schemas)
+        while (frame := self._frames.next()) is not None:
+            if not is_goodbye(*frame):
+                return self.open(*frame, schemas)
+            self.ended = True
+        return None
 
 
 def inbox_for(wire: Wire, limits: Limits) -> Inbox | HeaderInbox:

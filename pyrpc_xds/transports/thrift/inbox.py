@@ -23,6 +23,7 @@ class Inbox:
 
     # What only a transport with headers has.
     header: None = None
+    ended = False
 
     def __init__(self, codec: Codec, limits: Limits) -> None:
         self.codec = codec

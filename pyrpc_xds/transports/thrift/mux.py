@@ -17,6 +17,7 @@ from time import monotonic
 from .connection import Connection, NotSent
 from .errors import ThriftProtocolError
 from .frames import Frames
+from .goodbye import is_goodbye
 from .limits import Limits
 from .mux_call import ABANDONED, Broken, MuxCall, Unsent, sequence_id
 
@@ -44,6 +45,8 @@ class MuxConnection:
         self._error: Exception | None = None
         self._users = 0
         self._leaving = False
+        # The server has said goodbye; `_leaving` as well then.
+        self._parted = False
         self._closed = False
         self.late = 0
         self.since = monotonic()
@@ -90,6 +93,17 @@ class MuxConnection:
             self._leaving = True
             self._close_if_unused()
 
+    def parted(self) -> None:
+        """See :meth:`.stream.Shared.parted`."""
+        with self._lock:
+            self._part()
+
+    def _part(self) -> None:
+        self._parted = self._leaving = True
+        for each in self._unsent:
+            each.rouse()
+        self._close_if_unused()
+
     def exchange(self, request: bytes, deadline: float, seqid: int, oneway: bool) -> tuple[bytes, int]:
         """See :meth:`.connection.Connection.exchange`; the frame, as :meth:`Frames.next` gives it.
 
@@ -97,8 +111,8 @@ class MuxConnection:
         """
         call = MuxCall(request, oneway)
         with self._lock:
-            if self._error is not None or seqid in self._waiting or seqid in self._abandoned:
-                raise NotSent(None, f"the connection broke: {self._error}")
+            if not self._takes(seqid):
+                raise self._not_sent()
             if not oneway:
                 self._waiting[seqid] = call
             alone = not (self._sending or self._reading or self._unsent or oneway)
@@ -148,6 +162,8 @@ class MuxConnection:
                     return
                 if self._error is not None and not call.leaving:
                     raise self._ended(call)
+                if self._parted and not (call.begun or call.sent or call.leaving):
+                    raise self._not_sent()
                 # Who is not sent does not read either: only a caller that sleeps can be asked to send the rest.
                 send = not call.sent and not self._sending
                 read = call.sent and not self._reading
@@ -164,10 +180,20 @@ class MuxConnection:
             else:
                 self._sleep(call, deadline)
 
+    def _takes(self, seqid: int) -> bool:
+        return not (
+            self._error is not None or self._parted or seqid in self._waiting or seqid in self._abandoned
+        )
+
+    def _not_sent(self) -> NotSent:
+        error = self._error
+        why = "the server said goodbye" if error is None else f"the connection broke: {error}"
+        return NotSent(getattr(error, "errno", None), why)
+
     def _ended(self, call: MuxCall) -> Exception:
         error = self._error
         if not (call.begun or call.sent):
-            return NotSent(getattr(error, "errno", None), f"the connection broke: {error}")
+            return self._not_sent()
         if isinstance(error, ThriftProtocolError):
             return ThriftProtocolError(error.details_text, error.type)
         return Broken(getattr(error, "strerror", None) or str(error))
@@ -314,7 +340,7 @@ class MuxConnection:
             self._pass_on()
 
     def _look(self) -> bool:
-        """Read what is there, if nobody does; ``False``: the server has closed the connection."""
+        """Read what is there, if nobody does; ``False``: the server takes no more calls on the connection."""
         with self._lock:
             if self._reading:
                 return True
@@ -330,7 +356,7 @@ class MuxConnection:
             self.fail(error)
         finally:
             self._read_no_more()
-        return self._error is None
+        return self.usable
 
     def _deliver(self, data: bytes, leader: MuxCall | None) -> None:
         """Hand out the answers that are whole by now.
@@ -359,6 +385,8 @@ class MuxConnection:
                 elif seqid in self._abandoned:
                     self._abandoned.discard(seqid)
                     self.late += 1
+                elif is_goodbye(*frame):
+                    self._part()
                 else:
                     refused = ThriftProtocolError(
                         f"an answer has sequence id {seqid}, which no call waits for"

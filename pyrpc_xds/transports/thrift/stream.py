@@ -22,6 +22,9 @@ class Shared(Protocol):
     def leave(self) -> None:
         """The call is over."""
 
+    def parted(self) -> None:
+        """The server has said goodbye: those calls finish that it may have, all others go elsewhere."""
+
     def fail(self, error: Exception) -> None:
         """End the connection under the calls that have it; they learn why."""
 
@@ -53,6 +56,10 @@ class Stream(Generic[C]):
     def header(self) -> Header | None:
         """Of the answer."""
         return self.opener.header
+
+    def retire(self) -> None:
+        """See :meth:`.connection.Connection.retire`."""
+        self.connection.parted()
 
 
 class StreamPool(Generic[C]):

@@ -152,6 +152,10 @@ class PeerProcess:
         log = self._log.fileno()
         return os.pread(log, LOG_BYTES, max(0, os.fstat(log).st_size - LOG_BYTES)).decode(errors="replace")
 
+    def terminate(self) -> None:
+        """Have it stop as a rollout does: SIGTERM. :meth:`close` must follow."""
+        self._process.terminate()
+
     def close(self) -> None:
         """End it, by closing its standard input and, if that is not enough, by force."""
         assert self._process.stdin is not None and self._process.stdout is not None

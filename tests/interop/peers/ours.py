@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Any
 
@@ -61,9 +61,9 @@ class OurClient:
 
 
 @contextlib.contextmanager
-def our_client(kind: str, service: Any, address: str, **options: Any) -> Iterator[OurClient]:
-    """A client of the server at ``address``; options as for :meth:`ThriftTransport.client`."""
-    mesh = FakeMesh(address)
+def our_client(kind: str, service: Any, *addresses: str, **options: Any) -> Iterator[OurClient]:
+    """A client of the servers at ``addresses``; options as for :meth:`ThriftTransport.client`."""
+    mesh = FakeMesh(*addresses)
     transport = ThriftTransport(mesh)
     options.setdefault("timeout", 10.0)
     if kind == "sync":
@@ -87,6 +87,47 @@ def our_client(kind: str, service: Any, address: str, **options: Any) -> Iterato
             yield OurClient(client, runner)
         finally:
             runner.run(stop())
+
+
+class Starter:
+    """A client of either kind whose calls are started from any thread; it has threads or a loop of its own.
+
+    :ivar mesh: its endpoints, in the order of their addresses.
+    """
+
+    def __init__(self, mesh: FakeMesh, start: Callable[..., Future[Any]]) -> None:
+        self.mesh = mesh
+        self.start = start
+
+    def ping(self, *texts: str) -> list[Future[Any]]:
+        """Start a call for each text."""
+        return [self.start("ping", text) for text in texts]
+
+
+@contextlib.contextmanager
+def starting_client(kind: str, service: Any, *addresses: str, **options: Any) -> Iterator[Starter]:
+    """As :func:`our_client`, for calls that run while the test goes on."""
+    mesh = FakeMesh(*addresses)
+    options.setdefault("timeout", 10.0)
+    with contextlib.ExitStack() as stack:
+        if kind == "sync":
+            stack.callback(mesh.close)
+            client = stack.enter_context(ThriftTransport(mesh).client(service, "x:1", **options))
+            threads = stack.enter_context(ThreadPoolExecutor(64))
+            yield Starter(mesh, lambda name, *args: threads.submit(getattr(client, name), *args))
+            return
+        loop = stack.enter_context(loop_thread())
+        aio_client = ThriftTransport(mesh).aio_client(service, "x:1", **options)
+
+        async def call(name: str, *args: Any) -> Any:
+            return await getattr(aio_client, name)(*args)
+
+        async def close() -> None:
+            async with aio_client:
+                mesh.close()
+
+        stack.callback(lambda: asyncio.run_coroutine_threadsafe(close(), loop).result(10))
+        yield Starter(mesh, lambda *args: asyncio.run_coroutine_threadsafe(call(*args), loop))
 
 
 @contextlib.contextmanager

@@ -20,6 +20,9 @@ class Connection:
     since = 0.0
     closed = False
 
+    def usable(self) -> bool:
+        return self.fresh
+
     def abort(self) -> None:
         self.fresh, self.closed = False, True
 
