@@ -13,7 +13,7 @@ from ...resilience.deadline import shorter
 from ..base import Destination, LiveEndpoint, Snapshot
 from .aio_connection import AioConnection
 from .aio_mux_pool import AioMuxStream
-from .answer import answer_of, reply_of
+from .answer import answer_of, hung_up, reply_of
 from .caller import BaseCaller
 from .client import AnyPool
 from .codec import CALL, ONEWAY
@@ -86,6 +86,8 @@ class AioCaller(BaseCaller):
                     raised = reply_of(connection, raised)
         except BaseException as error:
             pool.discard(connection)
+            if hung_up(error, connection.proven):
+                endpoint.failed()
             known = self._attempt(method, started).broken(error, endpoint.address)
             if known is error:
                 raise

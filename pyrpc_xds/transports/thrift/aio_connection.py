@@ -111,6 +111,11 @@ class AioConnection(asyncio.Protocol):
             timer.cancel()
             self._waiter = self._writable = None
 
+    @property
+    def proven(self) -> bool:
+        """See :attr:`.connection.Connection.proven`."""
+        return bool(self.since)
+
     def usable(self) -> bool:
         """Whether an idle connection may be used; sees also what the loop was too busy to read."""
         return self.fresh and not self._poll(0)

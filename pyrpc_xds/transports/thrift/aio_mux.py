@@ -11,19 +11,21 @@ from .errors import ThriftProtocolError
 from .frames import Frames
 from .goodbye import is_goodbye
 from .limits import Limits
-from .mux_call import ABANDONED, Broken, sequence_id
+from .mux_call import ABANDONED, Broken, broken, sequence_id
 from .outbox import Outbox
 
 
 class AioMuxConnection(asyncio.Protocol):
     """An open connection that the calls of one loop share.
 
+    :ivar heard: something has come on it.
     :ivar late: answers that came after their callers had gone.
     :ivar users: calls that have the connection.
     :ivar since: the loop's time of the last call's end.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits) -> None:
+        self.heard = False
         self.late = 0
         self.users = 0
         self.since = loop.time()
@@ -58,6 +60,7 @@ class AioMuxConnection(asyncio.Protocol):
         self._outbox = Outbox(self._loop, stream)
 
     def data_received(self, data: bytes) -> None:
+        self.heard = True
         try:
             self._frames.feed(data)
             while True:
@@ -101,17 +104,11 @@ class AioMuxConnection(asyncio.Protocol):
         for seqid, waiter in waiting.items():
             if not waiter.done():
                 unsent = seqid in self._outbox
-                waiter.set_exception(self._not_sent() if unsent else self._ended())
+                waiter.set_exception(self._not_sent() if unsent else broken(self._error))
         self._outbox.clear()
         self._writable.set()
         if self._transport is not None:
             self._transport.abort()
-
-    def _ended(self) -> Exception:
-        error = self._error
-        if isinstance(error, ThriftProtocolError):
-            return ThriftProtocolError(error.details_text, error.type)
-        return Broken(getattr(error, "strerror", None) or str(error))
 
     def join(self) -> None:
         """A call begins to use it. :meth:`leave` must follow."""

@@ -4,6 +4,7 @@ instead.
 
 from __future__ import annotations
 
+import errno
 import reprlib
 import struct
 from time import monotonic
@@ -103,6 +104,28 @@ def reply_of(connection: Answered, raised: BaseException | None) -> BaseExceptio
     return biz_error(header.strings) or raised
 
 
+def hung_up(error: BaseException, proven: bool) -> bool:
+    """Whether an error of an exchange says that the endpoint is not well, and not only this call.
+
+    It accepts connections and ends them without an answer: it is full, or a proxy without what is behind it. One that
+    has answered on a connection may well end it for a call's sake (thriftpy2's does where a handler raises what the IDL
+    does not declare), or because it stops, and then refuses the next.
+
+    :param proven: see :attr:`.connection.Connection.proven`.
+    """
+    if _vanished(error):
+        return True
+    return not proven and isinstance(error, (OSError, EOFError)) and not isinstance(error, TimeoutError)
+
+
+def _vanished(error: BaseException) -> bool:
+    """The kernel has given the peer up: keepalive or retransmissions had no answer.
+
+    The errors of deadlines have no number.
+    """
+    return isinstance(error, OSError) and error.errno == errno.ETIMEDOUT
+
+
 class Attempt:
     """Where a call is, for the text of its errors. Made only when something goes wrong."""
 
@@ -149,7 +172,7 @@ class Attempt:
         """What the caller gets for an error of an exchange: the same one where it is not of the wire."""
         if isinstance(error, ThriftProtocolError):
             return ThriftProtocolError(self._text(error.details_text, address), error.type)
-        if isinstance(error, TimeoutError):
+        if isinstance(error, TimeoutError) and not _vanished(error):
             return self.late(error, address)
         if isinstance(error, NotSent):
             return self.unavailable(error.strerror, address)

@@ -10,7 +10,7 @@ from ...errors import DeadlineExceeded, Unavailable
 from ...incoming_deadline import incoming_deadline, within
 from ...resilience.deadline import shorter
 from ..base import Destination, LiveEndpoint, Snapshot
-from .answer import answer_of, reply_of
+from .answer import answer_of, hung_up, reply_of
 from .caller import BaseCaller
 from .codec import CALL, ONEWAY
 from .connection import Connection, NotSent
@@ -85,6 +85,8 @@ class Caller(BaseCaller):
                     raised = reply_of(connection, raised)
         except BaseException as error:
             pool.discard(connection)
+            if hung_up(error, connection.proven):
+                endpoint.failed()
             known = self._attempt(method, started).broken(error, endpoint.address)
             if known is error:
                 raise

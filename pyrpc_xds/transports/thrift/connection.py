@@ -62,6 +62,11 @@ class Connection:
         """Of the last answer; ``None``: the transport has none."""
         return self.inbox.header
 
+    @property
+    def proven(self) -> bool:
+        """An answer has come on it before."""
+        return bool(self.since)
+
     def fresh(self) -> bool:
         """Whether an idle connection may be used: the server has not closed it, nor sent anything unasked."""
         return not self._poll(0)

@@ -19,7 +19,7 @@ from .errors import ThriftProtocolError
 from .frames import Frames
 from .goodbye import is_goodbye
 from .limits import Limits
-from .mux_call import ABANDONED, Broken, MuxCall, Unsent, sequence_id
+from .mux_call import ABANDONED, Broken, MuxCall, Unsent, broken, sequence_id
 
 _RECEIVE = 65536
 
@@ -27,6 +27,7 @@ _RECEIVE = 65536
 class MuxConnection:
     """An open connection that calls share.
 
+    :ivar heard: something has come on it.
     :ivar late: answers that came after their callers had gone.
     :ivar since: :func:`time.monotonic` of the last call's end.
     """
@@ -48,6 +49,7 @@ class MuxConnection:
         # The server has said goodbye; `_leaving` as well then.
         self._parted = False
         self._closed = False
+        self.heard = False
         self.late = 0
         self.since = monotonic()
 
@@ -191,12 +193,7 @@ class MuxConnection:
         return NotSent(getattr(error, "errno", None), why)
 
     def _ended(self, call: MuxCall) -> Exception:
-        error = self._error
-        if not (call.begun or call.sent):
-            return self._not_sent()
-        if isinstance(error, ThriftProtocolError):
-            return ThriftProtocolError(error.details_text, error.type)
-        return Broken(getattr(error, "strerror", None) or str(error))
+        return broken(self._error) if call.begun or call.sent else self._not_sent()
 
     def _sleep(self, call: MuxCall, deadline: float) -> None:
         """Until there is something to do for the call.
@@ -366,6 +363,7 @@ class MuxConnection:
         """
         if not data:
             raise Broken("the server closed the connection")
+        self.heard = True
         frames = self._frames
         frames.feed(data)
         refused = None

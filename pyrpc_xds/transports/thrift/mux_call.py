@@ -6,6 +6,8 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 
+from .errors import ThriftProtocolError
+
 # Calls given up whose answers may still come. A server that owes more is not answering.
 ABANDONED = 4096
 # Bytes of requests that are sent at a time, unless one alone has more.
@@ -14,6 +16,15 @@ _TOGETHER = 65536
 
 class Broken(ConnectionError):
     """The connection ended with calls in flight."""
+
+
+def broken(error: Exception | None) -> Exception:
+    """What a call in flight gets, of its own, for the error that ended the connection."""
+    if isinstance(error, ThriftProtocolError):
+        return ThriftProtocolError(error.details_text, error.type)
+    if isinstance(error, OSError) and error.errno is not None:
+        return Broken(error.errno, error.strerror)
+    return Broken(str(error))
 
 
 class MuxCall:

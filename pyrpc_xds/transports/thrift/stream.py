@@ -17,7 +17,12 @@ from .wire import Wire
 
 
 class Shared(Protocol):
-    """A connection that calls share."""
+    """A connection that calls share.
+
+    :ivar heard: something has come on it.
+    """
+
+    heard: bool
 
     def leave(self) -> None:
         """The call is over."""
@@ -56,6 +61,11 @@ class Stream(Generic[C]):
     def header(self) -> Header | None:
         """Of the answer."""
         return self.opener.header
+
+    @property
+    def proven(self) -> bool:
+        """See :attr:`.connection.Connection.proven`."""
+        return self.connection.heard
 
     def retire(self) -> None:
         """See :meth:`.connection.Connection.retire`."""
