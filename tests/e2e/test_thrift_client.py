@@ -27,7 +27,14 @@ from pyrpc_xds.transports.thrift import (
     ThriftUnavailable,
 )
 from tests.unit.transports.thrift.fakes import FakeMesh
-from tests.unit.transports.thrift.peers import Handler, idl, listening, thriftpy2_server, wait_until
+from tests.unit.transports.thrift.peers import (
+    Handler,
+    black_hole,
+    idl,
+    listening,
+    thriftpy2_server,
+    wait_until,
+)
 
 PAIR = "framed-binary"
 
@@ -117,22 +124,14 @@ def test_server_that_does_not_read_ends_at_the_deadline() -> None:
 
 
 def test_server_that_does_not_accept_ends_at_the_deadline_and_is_marked() -> None:
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
-        fillers = []
-        for _ in range(4):
-            fillers.append(socket.socket())
-            fillers[-1].setblocking(False)
-            fillers[-1].connect_ex(listener.getsockname())
-        time.sleep(0.05)
-        mesh = FakeMesh(f"127.0.0.1:{listener.getsockname()[1]}")
+    with black_hole() as address:
+        mesh = FakeMesh(address)
         with (
             client_of(mesh, timeout=0.15) as client,
             pytest.raises(ThriftDeadlineExceeded, match="no connection in time"),
         ):
             client.ping("x")
         assert mesh.endpoints[0].failures == 1
-        for sock in fillers:
-            sock.close()
 
 
 def test_answer_that_trickles_ends_at_the_deadline() -> None:

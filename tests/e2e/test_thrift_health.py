@@ -7,13 +7,15 @@ import errno
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from pyrpc_xds.transports.thrift import PoolLimits, ThriftUnavailable, dial
 from tests.e2e.ttheader_peer import failing, frames, reply
 from tests.interop.peers.ours import KINDS, Starter, starting_client
-from tests.unit.transports.thrift.peers import idl
+from tests.unit.transports.thrift.peers import black_hole, idl
 
 POOLS = {"shared": PoolLimits(multiplexed=1), "own": PoolLimits()}
 
@@ -22,8 +24,9 @@ every_pool = pytest.mark.parametrize("pool", POOLS.values(), ids=POOLS)
 
 
 @contextlib.contextmanager
-def client_of(kind: str, pool: PoolLimits, *addresses: str) -> Iterator[Starter]:
-    with starting_client(kind, idl.Everything, *addresses, framing="ttheader", pool=pool) as client:
+def client_of(kind: str, pool: PoolLimits, *addresses: str, **options: Any) -> Iterator[Starter]:
+    options.update(framing="ttheader", pool=pool)
+    with starting_client(kind, idl.Everything, *addresses, **options) as client:
         yield client
 
 
@@ -66,6 +69,17 @@ def test_connection_that_ends_for_one_call_says_nothing_of_the_endpoint(kind: st
         with pytest.raises(ThriftUnavailable, match="may have run"):
             client.ping("x")[0].result(10)
         assert client.mesh.endpoints[0].failures == 0
+
+
+@every_client
+@every_pool
+def test_calls_do_not_queue_for_an_endpoint_that_cannot_be_reached(kind: str, pool: PoolLimits) -> None:
+    """One after another they would need longer than they have."""
+    with black_hole() as hole, failing(answers) as well:
+        hurried = replace(pool, connect_timeout=0.4)
+        with client_of(kind, hurried, hole, well, timeout=4.0) as client:
+            calls = client.ping(*"x" * 32)
+            assert [each.result(10) for each in calls] == ["well"] * 32
 
 
 @every_client

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from .aio_mux import AioMuxConnection
@@ -43,7 +44,8 @@ class LoopMuxPool(StreamPool[AioMuxConnection]):
         self.connections: list[AioMuxConnection] = []
         self._pool = pool
         self._loop = loop
-        self._opening: set[asyncio.Future[None]] = set()
+        # Each ends with why its connection could not be opened, for those who wait for it.
+        self._opening: set[asyncio.Future[OSError | None]] = set()
 
     @property
     def open(self) -> int:
@@ -86,7 +88,7 @@ class LoopMuxPool(StreamPool[AioMuxConnection]):
         return AioMuxConnection(self._loop, self._limits)
 
     async def take(self, deadline: float) -> AioMuxStream:
-        """:param deadline: of the loop's time. Errors are those of :meth:`.pool.Pool.open`."""
+        """:param deadline: of the loop's time. Errors are those of :meth:`.mux_pool.MuxPool.open`."""
         while True:
             self._pool.check()
             while any(each.unread for each in self.connections if not each.users):
@@ -106,13 +108,22 @@ class LoopMuxPool(StreamPool[AioMuxConnection]):
             )
             if not done:
                 raise PoolFull(f"no connection to {self._pool.address} in time")
-        mark: asyncio.Future[None] = self._loop.create_future()
+            failure = done.pop().result()
+            if failure is not None and not any(each.usable for each in self.connections):
+                raise copy(failure)
+        mark: asyncio.Future[OSError | None] = self._loop.create_future()
         self._opening.add(mark)
+        failure = None
         try:
             connection = await self._pool.dial(self._loop, deadline, self._make)
+        except OSError as error:
+            # That the time of a caller in a hurry is over says nothing to the others.
+            if self._loop.time() < deadline:
+                failure = copy(error)
+            raise
         finally:
             self._opening.discard(mark)
-            mark.set_result(None)
+            mark.set_result(failure)
         try:
             self._pool.check()
         except PoolClosed:

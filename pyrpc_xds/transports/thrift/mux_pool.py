@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from copy import copy
 from time import monotonic
 from typing import Any
 
@@ -50,6 +51,8 @@ class MuxPool(StreamPool[MuxConnection]):
         self._pool_limits = pool_limits
         self._connections: tuple[MuxConnection, ...] = ()
         self._opening = 0
+        # Why the last one that could not be opened could not.
+        self._failure: OSError | None = None
         self._closed = False
         self._lock = threading.Lock()
         self._opened = threading.Condition(self._lock)
@@ -85,16 +88,20 @@ class MuxPool(StreamPool[MuxConnection]):
         return MuxStream(connection, self._opener()) if connection.join() else None
 
     def open(self, deadline: float) -> MuxStream:
-        """See :meth:`.pool.Pool.open`."""
+        """See :meth:`.pool.Pool.open`. Who waits for a connection that another caller opens shares its failure."""
+        before = self._failure
         while True:
             with self._lock:
                 if self._closed:
                     raise PoolClosed(self.address)
                 self._connections = tuple(each for each in self._connections if each.usable)
+                if not self._connections and self._failure is not None and self._failure is not before:
+                    raise copy(self._failure)
                 if len(self._connections) + self._opening < self._pool_limits.multiplexed:
                     self._opening += 1
                     break
-                if not self._connections and not self._opened.wait(deadline - monotonic()):
+                left = min(deadline - monotonic(), threading.TIMEOUT_MAX)
+                if not self._connections and not self._opened.wait(left):
                     raise PoolFull(f"no connection to {self.address} in time")
                 connections = self._connections
             for each in sorted(connections, key=lambda each: each.users):
@@ -102,10 +109,16 @@ class MuxPool(StreamPool[MuxConnection]):
                 if stream is not None:
                     return stream
         made = None
+        limit = min(deadline, monotonic() + self._pool_limits.connect_timeout)
         try:
-            limit = min(deadline, monotonic() + self._pool_limits.connect_timeout)
             made = MuxConnection(connect(self.address, self._wire, self._limits, limit), self._limits)
             made.join()
+        except OSError as error:
+            # That the time of a caller in a hurry is over says nothing to the others.
+            if monotonic() < deadline:
+                with self._lock:
+                    self._failure = copy(error)
+            raise
         finally:
             with self._lock:
                 self._opening -= 1

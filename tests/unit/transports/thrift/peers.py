@@ -147,6 +147,18 @@ def listening(serve: Callable[[socket.socket], None], backlog: int = 64) -> Iter
 
 
 @contextlib.contextmanager
+def black_hole(host: str = "127.0.0.1") -> Iterator[str]:
+    """An address where connecting is neither accepted nor refused: a full queue drops what comes."""
+    with socket.create_server((host, 0), backlog=0) as listener, contextlib.ExitStack() as stack:
+        for _ in range(4):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        time.sleep(0.05)
+        yield f"{host}:{listener.getsockname()[1]}"
+
+
+@contextlib.contextmanager
 def thriftpy2_server(pair: str, handler: Any) -> Iterator[str]:
     """thriftpy2's own processor, protocol and transport, a thread per connection as its TThreadedServer has it."""
     transports, protocols = FACTORIES[pair]
