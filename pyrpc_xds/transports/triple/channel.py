@@ -116,6 +116,7 @@ class TripleChannel(grpc.Channel):
     def _failed(self, error: Any, method: Method, timeout: Any) -> Any:
         """What to raise in place of grpcio's error for a call, or for its refusal to begin one (:data:`REFUSALS`)."""
         if isinstance(error, grpc.RpcError):
+            error.__traceback__ = None  # its frames hold the connection, and callers keep errors
             return surfaced(error, incoming_deadline())
         if self._closed and isinstance(error, ValueError):
             return self._closed_error()

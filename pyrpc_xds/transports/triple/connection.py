@@ -166,6 +166,7 @@ class Connection:
             assert self.short is not None
             self.short.state()  # the ValueError
             channel = self._made()  # the call was on its way when the endpoint left
+            _disown(channel)
         with self._lock:
             return self._method(channel, key)
 
@@ -234,9 +235,8 @@ class Connection:
             self.calls = {}
             if self.short is None:
                 self.state = _never_opened
-        if channel is not None and _FORK_SUPPORT:
-            # With fork support grpcio keeps every channel in a registry until it is closed.
-            cygrpc.fork_unregister_channel(channel)
+        if channel is not None:
+            _disown(channel)
         return channel, loops
 
     def close(self) -> None:
@@ -269,6 +269,12 @@ class Connection:
         self.close()
         if here is not None:
             await here.channel.close()
+
+
+def _disown(channel: Any) -> None:
+    """Have a channel close when its last call ends: with fork support grpcio keeps every one until it is closed."""
+    if _FORK_SUPPORT:
+        cygrpc.fork_unregister_channel(channel)
 
 
 class _HoldingChannel:

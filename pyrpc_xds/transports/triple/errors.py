@@ -9,6 +9,7 @@ configuration, no route, no endpoint that can be reached, deadline) it fails wit
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import grpc
@@ -84,6 +85,21 @@ class TripleUnavailable(TripleError, Unavailable):
     """No endpoint could take the call (no route, no endpoints, none reachable, target not resolved)."""
 
     code: Any = _CallableCode(Code.UNAVAILABLE)
+
+
+class NotBegun(TripleUnavailable):
+    """The endpoint that was picked takes the call no more, and no server has begun it: it may be made again.
+
+    :param until: clock time of the call's deadline; ``None``: none.
+    """
+
+    def __init__(self, details: str, until: float | None = None) -> None:
+        super().__init__(details)
+        self._until = until
+
+    def seconds_left(self) -> float | None:
+        """What is left to the deadline; ``None``: there is none."""
+        return None if self._until is None else self._until - time.monotonic()
 
 
 class TripleDeadlineExceeded(TripleError, DeadlineExceeded):

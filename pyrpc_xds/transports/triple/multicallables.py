@@ -1,7 +1,8 @@
 """The multicallables of a :class:`.channel.TripleChannel`: what a stub calls, one class a kind.
 
 A call goes to grpcio's multicallable at once where nothing has to be waited for. Otherwise the thread of a blocking
-caller waits; a future or stream is a :class:`.pending.PendingCall`.
+caller waits; a future or stream is a :class:`.pending.PendingCall`. One that its endpoint did not begin is made again,
+as :mod:`.start` would have done had it known.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from .business import BusinessAware
+from .errors import NotBegun
 from .metadata import Metadata
 from .method import REFUSALS, Method
+from .start import MAX_ENDPOINTS
 
 if TYPE_CHECKING:
     from .channel import TripleChannel
@@ -45,12 +48,17 @@ def _blocking(form: str, doc: str) -> Callable[..., Any]:
         wait_for_ready: bool | None = None,
         compression: grpc.Compression | None = None,
     ) -> Any:
-        channel = self._channel
-        ready, timeout, metadata = channel._ready(self._method, timeout, metadata, wait_for_ready)
-        try:
-            return getattr(ready, form)(request, timeout, metadata, credentials, None, compression)
-        except (grpc.RpcError, *REFUSALS) as error:
-            raise channel._failed(error, self._method, timeout) from None
+        channel, left = self._channel, MAX_ENDPOINTS
+        while True:
+            ready, timeout, metadata = channel._ready(self._method, timeout, metadata, wait_for_ready)
+            try:
+                return getattr(ready, form)(request, timeout, metadata, credentials, None, compression)
+            except (grpc.RpcError, *REFUSALS) as error:
+                left -= 1
+                if not left or not isinstance(error, NotBegun):
+                    ready = None  # which an error that is kept would keep, with its connection
+                    raise channel._failed(error, self._method, timeout) from None
+                timeout = error.seconds_left()
 
     call.__name__, call.__doc__ = form, doc
     return call

@@ -9,7 +9,8 @@ steps out in their own ways.
 is given once. Another endpoint is tried only while the channel of the one before has *not* become READY:
 until then grpcio has not been told of the call, so no byte of it can have left this process. Once grpcio
 has the call, its outcome, UNAVAILABLE included, is the caller's (grpcio itself repeats only streams that
-the server's GOAWAY or REFUSED_STREAM declares unprocessed, gRFC A6).
+the server's GOAWAY or REFUSED_STREAM declares unprocessed, gRFC A6). On nghttp2 such a call is
+:class:`.errors.NotBegun`, and begins anew with another pick (:mod:`.multicallables`).
 """
 
 from __future__ import annotations

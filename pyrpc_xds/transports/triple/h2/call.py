@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +17,17 @@ if TYPE_CHECKING:
     from .endpoint import Endpoint
 
 _NONE = grpc.Compression.NoCompression
+# What a session sends at once, of ext/_h2.pyx: bytes, and header fields (beside a block's and the deadline).
+_HEADER_BYTES = 65536
+_MOST_FIELDS = 240
 
 
 class UnaryUnary:
     """A multicallable of one endpoint, called as grpcio's.
 
     What the short way does not have goes to grpcio: futures, call credentials, compression, metadata that is not
-    valid or is HTTP's own, requests that do not serialize or are too large. It answers as it always does.
+    valid, is HTTP's own or more than a session sends, requests that do not serialize or are too large, timeouts
+    beyond what a thread can wait. It answers as it always does.
 
     :param endpoint: where to.
     :param method: grpcio's multicallable for the same method of the same address, made when it is needed.
@@ -44,17 +49,19 @@ class UnaryUnary:
         self._method = method
         self._serializer = serializer
         self._deserializer = deserializer
-        self._block = endpoint.module.Block(
-            [
-                (b":method", b"POST"),
-                (b":scheme", b"http"),
-                (b":path", path.encode()),
-                (b":authority", endpoint.authority.encode()),
-                (b"te", b"trailers"),
-                (b"content-type", b"application/grpc"),
-                (b"user-agent", endpoint.user_agent.encode()),
-            ]
-        )
+        pairs = [
+            (b":method", b"POST"),
+            (b":scheme", b"http"),
+            (b":path", path.encode()),
+            (b":authority", endpoint.authority.encode()),
+            (b"te", b"trailers"),
+            (b"content-type", b"application/grpc"),
+            (b"user-agent", endpoint.user_agent.encode()),
+        ]
+        self._block = endpoint.module.Block(pairs)
+        self._room = _HEADER_BYTES - wire.size((*pair, True) for pair in pairs)
+        if self._room < 0:
+            self._most_sent = -1  # every call is grpcio's
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
         """As :meth:`grpc.UnaryUnaryMultiCallable.__call__`."""
@@ -88,13 +95,15 @@ class UnaryUnary:
         if metadata is not None:
             metadata = tuple(metadata)
             fields = wire.sent(metadata)
-            if fields is None:
+            if fields is None or len(fields) > _MOST_FIELDS or wire.size(fields) > self._room:
                 return None
             extra = fields
         until = None
         if timeout is not None:
-            if timeout <= 0:
+            if not timeout <= threading.TIMEOUT_MAX:  # nor NaN
                 return None
+            if timeout <= 0:
+                raise CallFailed(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
             until = time.monotonic() + timeout
             extra += ((b"grpc-timeout", wire.timeout(timeout), False),)
         try:
@@ -116,7 +125,8 @@ class UnaryUnary:
             return self._deserializer(message)
         except Exception as error:
             details = f"Exception deserializing response! ({error})"
-            raise CallFailed(grpc.StatusCode.INTERNAL, details, stream) from error
+            cause = error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)
+            raise CallFailed(grpc.StatusCode.INTERNAL, details, stream) from cause
 
 
 def _said(stream: Any) -> str:

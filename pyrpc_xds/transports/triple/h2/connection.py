@@ -8,6 +8,7 @@ connection.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import socket
 import threading
@@ -22,12 +23,14 @@ from .outcome import CallFailed
 # The leader looks up this often, in case another could not write all it had.
 _LOOK_UP_SECONDS = 1.0
 _LOOK_UP_MILLISECONDS = 1_000
+# Of what a peer had said before it closed, 64 KiB each: it cannot make a caller read for ever.
+_LAST_READS = 16
 # While another thread is about to read what is there.
 _PAUSE_SECONDS = 0.001
 
 
 class Lost(Exception):
-    """The connection is over; says why."""
+    """The connection takes the call no more, of which nothing was sent; says why."""
 
 
 class ClientConnection:
@@ -99,7 +102,7 @@ class ClientConnection:
         What ends it otherwise (its deadline, an exception) resets the stream.
 
         :param until: clock time.
-        :raises Lost: no call can begin here any more; nothing was sent.
+        :raises Lost: the call cannot begin here any more; nothing was sent.
         :raises CallFailed: DEADLINE_EXCEEDED; UNAVAILABLE or CANCELLED: the connection was lost or closed.
         """
         if not self.usable:
@@ -122,8 +125,8 @@ class ClientConnection:
         try:
             self._took(stream.news)
             while not stream.over:
-                if self.closed:
-                    raise CallFailed(self._code, f"{self.peer}: {self.why}", stream)
+                if self.closed or self._going:
+                    self._check(stream)
                 seconds = _LOOK_UP_SECONDS
                 if until is not None:
                     left = until - time.monotonic()
@@ -142,8 +145,22 @@ class ClientConnection:
                 self._flush()
             if self._waiting:
                 self._pass_on()
-            if self._going and not session.streams:
-                self._lose("it was let go")
+            self._let_go()
+
+    def _check(self, stream: Any) -> None:
+        """What becomes of a call on a connection that is closed, or goes away.
+
+        :raises Lost: it waits for its turn, which does not come; :class:`CallFailed`: nobody answers it.
+        """
+        if stream.unsent and self._code is grpc.StatusCode.UNAVAILABLE:
+            raise Lost(self.why)
+        if self.closed:
+            raise CallFailed(self._code, f"{self.peer}: {self.why}", stream)
+
+    def _let_go(self) -> None:
+        """Close a connection that takes no new calls, when it has none."""
+        if self._going and not self.closed and self.session.close_idle():
+            self._lose("it was let go")
 
     def _follow(self, stream: Any, seconds: float) -> None:
         """Wait until the leader has the answer, or leaves the reading to this caller."""
@@ -181,8 +198,7 @@ class ClientConnection:
         :param changed: the streams that it was about, ``None`` or an error (:mod:`pyrpc_xds._h2`).
         """
         if isinstance(changed, Exception):
-            self._flush()  # a GOAWAY that says what the peer did wrong
-            self._lose(_reason(changed))
+            self._broke(changed)
             return
         if self.session.goaway:
             self._refused()
@@ -202,7 +218,27 @@ class ClientConnection:
             if not self.closed:
                 self.session.flush()
         except self._broken as error:
-            self._lose(_reason(error))
+            self._broke(error)
+
+    def _broke(self, error: Exception) -> None:
+        """Lose the connection, unless who reads from it is still to notice."""
+        if isinstance(error, OSError):
+            # What cannot be written to can still be read from: a GOAWAY says which calls the peer has not begun.
+            for _ in range(_LAST_READS):
+                try:
+                    changed = self.session.fetch(0)
+                except self._broken:
+                    break
+                if changed is None:
+                    return
+                if self.session.goaway:
+                    self._refused()
+                if not changed:
+                    break
+        elif not isinstance(error, EOFError):
+            with contextlib.suppress(*self._broken):
+                self.session.flush()  # a GOAWAY that says what the peer did wrong
+        self._lose(_reason(error))
 
     def _flush_when_possible(self, seconds: float) -> None:
         """The peer takes no more for now: wait until it does, or has something to say."""
@@ -227,6 +263,8 @@ class ClientConnection:
             )
             self.usable = False
             self._going = True
+            for waiter in list(self._waiting.values()):
+                _wake(waiter)  # those whose turn will not come
 
     def look(self) -> None:
         """Deal with what has come while nobody read; without waiting."""
@@ -241,8 +279,7 @@ class ClientConnection:
         self._flush()
         if self._waiting:
             self._pass_on()
-        if self._going and not self.session.streams:
-            self._lose("it was let go")
+        self._let_go()
 
     def ping(self) -> None:
         """Ask for a sign of life; :attr:`alive` says whether it has come."""
@@ -258,8 +295,9 @@ class ClientConnection:
     def close(self, why: str, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE) -> None:
         """End the running calls with ``code`` and close."""
         self.usable = False
-        self._code = code
         if not self.closed:
+            self._code = code
+            self.why = why
             self.session.terminate(0)
             self._flush()
         self._lose(why)
@@ -274,7 +312,7 @@ class ClientConnection:
         self.usable = False
         if self.closed:
             return
-        self.why = why
+        self.why = self.why or why  # what the peer said when it went away says more
         self.closed = True
         self.session.close()
         for waiter in list(self._waiting.values()):

@@ -12,20 +12,19 @@ from typing import Any
 
 import grpc
 
+from ..errors import NotBegun
+from ..weak_sets import members
 from . import library
 from .call import UnaryUnary
 from .connection import ClientConnection, Lost
 from .keeper import KEEPER
-from .outcome import CallFailed, failed
+from .outcome import failed
 
 # As gRPC's own: a message, and (its soft limit is 8 KiB) the headers of an answer.
 MAX_MESSAGE_BYTES = 4 << 20
 MAX_HEADER_BYTES = 16 << 10
 # What a peer may send of one answer before it is read; large enough that messages up to it come in one go.
 WINDOW_BYTES = 1 << 20
-# Attempts of a call that the peer says it has not begun (gRFC A6).
-_ATTEMPTS_LEFT = (2, 1, 0)
-_CONNECT_SECONDS = 5.0
 
 
 class Endpoint:
@@ -59,6 +58,8 @@ class Endpoint:
         self.current: ClientConnection | None = None
         # The one that was let go, while calls hold it: so that they share it.
         self._left: Callable[[], ClientConnection | None] = _gone
+        # Those too that another has taken the place of, while calls run on them.
+        self._all: weakref.WeakSet[ClientConnection] = weakref.WeakSet()
         self._lock = threading.Lock()
         self._retired = False
         self._closed = False
@@ -99,6 +100,7 @@ class Endpoint:
             if there is not None and there.ready():
                 return there
             made = self._made(max(until - time.monotonic(), 0.001))
+            self._all.add(made)
             self.current = made
             if self._closed:
                 self.close()
@@ -129,39 +131,27 @@ class Endpoint:
         return connection
 
     def call(self, block: Any, extra: tuple[Any, ...], message: bytes, until: float | None) -> Any:
-        """Make a unary call; returns its stream, which has brought one whole message and the status OK.
+        """Make a unary call; returns its stream, which has brought the status OK.
 
-        A call that the peer has not begun (GOAWAY before it, REFUSED_STREAM) is made again.
-
-        :raises CallFailed: it ended otherwise; :class:`ValueError`: the endpoint is closed.
+        :param until: clock time.
+        :raises NotBegun: there is no connection for it, or the peer has not begun it and says so (GOAWAY before it,
+            REFUSED_STREAM; gRFC A6): it may be made again, here or elsewhere.
+        :raises CallFailed: it ended otherwise.
         """
-        for left in _ATTEMPTS_LEFT:
-            connection = self.current or self._left()
-            if connection is None or not connection.usable:
-                connection = self._again(until)
-            try:
-                stream = connection.call(block, extra, message, until)
-            except Lost as lost:
-                if left:
-                    continue
-                raise CallFailed(grpc.StatusCode.UNAVAILABLE, f"{self.address}: {lost}") from None
+        connection = self.current or self._left()
+        if connection is None:
+            raise NotBegun(f"{self.address}: it is not connected any more", until)
+        try:
+            stream = connection.call(block, extra, message, until)
+        except Lost as lost:
+            why = str(lost)
+        else:
             if stream.plain or stream.fine:
                 return stream
-            refused = stream.closed and stream.error_code == self.module.REFUSED_STREAM
-            if not (refused and left) or stream.head_done:
-                break
-        raise failed(stream, self.address)
-
-    def _again(self, until: float | None) -> ClientConnection:
-        seconds = _CONNECT_SECONDS
-        if until is not None:
-            seconds = min(seconds, max(until - time.monotonic(), 0))
-        connection = self.connect(seconds)
-        if isinstance(connection, ClientConnection):
-            return connection
-        if until is not None and time.monotonic() >= until:
-            raise CallFailed(grpc.StatusCode.DEADLINE_EXCEEDED, f"{self.address}: not connected in time")
-        raise CallFailed(grpc.StatusCode.UNAVAILABLE, f"{self.address}: could not connect again")
+            if stream.head_done or not stream.closed or stream.error_code != self.module.REFUSED_STREAM:
+                raise failed(stream, self.address)
+            why = connection.why or "the peer refused the call"
+        raise NotBegun(f"{self.address}: {why}", until)
 
     def retire(self) -> None:
         """The endpoint has left: the connection closes when its calls have ended."""
@@ -173,16 +163,17 @@ class Endpoint:
     def close(self) -> None:
         """End the running calls as CANCELLED and close."""
         self._closed = True
-        current, self.current = self.current or self._left(), None
-        if current is not None:
-            current.close("the channel was closed", grpc.StatusCode.CANCELLED)
+        self.current = None
+        for connection in members(self._all):
+            connection.close("the channel was closed", grpc.StatusCode.CANCELLED)
 
     def after_fork(self) -> None:
-        """In a forked child: begin without the parent's connection."""
+        """In a forked child: begin without the parent's connections."""
         self._lock = threading.Lock()
-        current, self.current = self.current or self._left(), None
-        if current is not None:
-            current.abandon()
+        self.current, self._left = None, _gone
+        for connection in members(self._all):
+            connection.abandon()
+        self._all = weakref.WeakSet()
 
 
 def _gone() -> None:

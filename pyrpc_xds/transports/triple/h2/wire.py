@@ -94,6 +94,11 @@ def sent(metadata: Iterable[tuple[Any, Any]]) -> tuple[Field, ...] | None:
     return tuple(fields)
 
 
+def size(fields: Iterable[Field]) -> int:
+    """Bytes of header fields, as RFC 9113 counts a header list."""
+    return sum(len(name) + len(value) + 32 for name, value, _ in fields)
+
+
 def answered(metadata: Iterable[tuple[Any, Any]]) -> tuple[Field, ...]:
     """Metadata of a server's answer as header fields.
 

@@ -209,6 +209,21 @@ class TestLeaving:
         assert len(cluster.endpoints) == 2
         assert {stub.SayHello(pb.HelloRequest(name="a")).id for _ in range(6)} == {"v2"}
 
+    @pytest.mark.parametrize("name", ["abort", "hang"])
+    def test_errors_that_the_caller_keeps_keep_no_connection(
+        self, connect: Connect, start: Start, pb: Any, pb_grpc: Any, name: str
+    ) -> None:
+        server = start("v1")
+        before = sockets()
+        client = connect(server.address)
+        kept = []
+        with pytest.raises(grpc.RpcError) as caught:
+            pb_grpc.GreeterStub(client.channel).SayHello(pb.HelloRequest(name=name), timeout=1)
+        kept.append(caught.value)
+        client.router.serve()
+        eventually(lambda: sockets() == before)
+        assert len(kept) == 1
+
     def test_multicallables_are_made_once_per_method(
         self, connect: Connect, start: Start, pb: Any, pb_grpc: Any
     ) -> None:

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from pyrpc_xds.errors import ConfigError
+from pyrpc_xds.transports.triple.h2 import library
+
 ROOT = Path(__file__).resolve().parents[4]
 
 SERVER = """
@@ -52,8 +55,8 @@ print(before, os.read(read, 100).decode(), peer(b"", timeout=10).decode())
 """
 
 
-@pytest.mark.parametrize("support", [None, "1"], ids=["default", "GRPC_ENABLE_FORK_SUPPORT"])
-def test_child_of_a_fork_has_connections_of_its_own(support: str | None) -> None:
+def run(client: str, support: str | None) -> list[str]:
+    """What a client prints that is given the port of a server of its own."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GRPC_")}
     if support:
         environment["GRPC_ENABLE_FORK_SUPPORT"] = support
@@ -64,7 +67,7 @@ def test_child_of_a_fork_has_connections_of_its_own(support: str | None) -> None
             assert server.stdout is not None
             port = server.stdout.readline().strip()
             done = subprocess.run(
-                [sys.executable, "-c", CLIENT, str(ROOT), port],
+                [sys.executable, "-c", client, str(ROOT), port],
                 capture_output=True,
                 text=True,
                 timeout=30,
@@ -73,9 +76,55 @@ def test_child_of_a_fork_has_connections_of_its_own(support: str | None) -> None
         finally:
             server.kill()
     assert done.returncode == 0, done.stderr
-    before, child, after = done.stdout.split()
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize("support", [None, "1"], ids=["default", "GRPC_ENABLE_FORK_SUPPORT"])
+def test_child_of_a_fork_has_connections_of_its_own(support: str | None) -> None:
+    before, child, after = run(CLIENT, support)
     assert before == after
     assert child.startswith("ipv4:127.0.0.1:") and child != before
+
+
+# Streams to an endpoint that leaves while it is connected, which take a channel of grpcio's of their own on nghttp2.
+LEAVING = """
+import gc, os, sys, time
+sys.path.insert(0, sys.argv[1])
+from tests.unit.transports.triple.fakes import FakeMesh
+from tests.unit.transports.triple.test_connection import sockets
+from pyrpc_xds.transports.triple import TripleTransport
+from pyrpc_xds.transports.triple.h2.endpoint import Endpoint
+
+address = "127.0.0.1:" + sys.argv[2]
+mesh = FakeMesh(address)
+channel = TripleTransport(mesh).channel("xds:///any:80", codec="nghttp2")
+router = mesh.routers[-1]
+made = Endpoint._made
+def leaves(endpoint, seconds):
+    connection = made(endpoint, seconds)
+    router.serve()
+    return connection
+Endpoint._made = leaves
+before = sockets()
+for _ in range(3):
+    router.serve(address)
+    assert channel.unary_unary("/any.Service/Peer").future(b"", timeout=10).result(10)
+gc.collect()
+until = time.monotonic() + 5
+while sockets() > before and time.monotonic() < until:
+    time.sleep(0.01)
+print(sockets() - before)
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("support", [None, "1"], ids=["default", "GRPC_ENABLE_FORK_SUPPORT"])
+def test_channel_to_an_endpoint_that_left_closes_with_its_call(support: str | None) -> None:
+    try:
+        library.load()
+    except ConfigError as reason:
+        pytest.skip(str(reason))
+    assert run(LEAVING, support) == ["0"]
 
 
 # What other threads of the parent may hold at the fork, and futures that they were about to begin.

@@ -121,11 +121,21 @@ class Server:
         self._thread.start()
 
     def _run(self) -> None:
+        playing = []
         try:
             for script in self._scripts:
                 accepted, _ = self._listener.accept()
-                with accepted:
-                    script(Peer(accepted, False, self._settings))
+                playing.append(threading.Thread(target=self._play, args=(script, accepted)))
+                playing[-1].start()
+        except BaseException as error:
+            self.errors.append(error)
+        for each in playing:
+            each.join()
+
+    def _play(self, script: Callable[[Peer], None], accepted: socket.socket) -> None:
+        try:
+            with accepted:
+                script(Peer(accepted, False, self._settings))
         except BaseException as error:
             self.errors.append(error)
 

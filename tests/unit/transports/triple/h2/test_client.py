@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -102,6 +103,55 @@ class TestChannel:
             pb_grpc.GreeterStub(client.channel).SayHello(pb.HelloRequest(), metadata=(("Bad Name", "x"),))
         assert not isinstance(caught.value, CallFailed)
 
+    @pytest.mark.parametrize(
+        "metadata",
+        [
+            [(f"k{number}", "v") for number in range(300)],
+            [("k", "v" * 70_000)],
+            [("k", "v" * 40_000), ("j", "v" * 40_000)],
+            [("k", "v" * 60_000)],
+        ],
+        ids=["300 pairs", "70 kB", "twice 40 kB", "60 kB"],
+    )
+    def test_much_metadata_arrives(
+        self, client: Client, connect: Connect, metadata: list[tuple[str, str]]
+    ) -> None:
+        def count(_: bytes, context: Any) -> bytes:
+            return str(sum(name in {pair[0] for pair in metadata} for name, _ in seen(context))).encode()
+
+        def seen(context: Any) -> Any:
+            return context.invocation_metadata()
+
+        with ThreadPoolExecutor(1) as pool:
+            large = [("grpc.max_metadata_size", 1 << 20), ("grpc.absolute_max_metadata_size", 1 << 20)]
+            server = grpc.server(pool, options=large)
+            handlers = {"Count": grpc.unary_unary_rpc_method_handler(count)}
+            server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("T", handlers),))
+            port = server.add_insecure_port("127.0.0.1:0")
+            server.start()
+            call = connect(f"127.0.0.1:{port}", codec=self.codec).channel.unary_unary("/T/Count")
+            assert call(b"", metadata=metadata, timeout=5) == str(len(metadata)).encode()
+            server.stop(0).wait()
+
+    def test_metadata_beyond_the_servers_limit_is_refused(
+        self, client: Client, pb: Any, pb_grpc: Any
+    ) -> None:
+        say = pb_grpc.GreeterStub(client.channel).SayHello
+        with pytest.raises(grpc.RpcError) as caught:
+            say(pb.HelloRequest(name="a"), metadata=[("k", "v" * 30_000)], timeout=5)
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED  # type: ignore[attr-defined]
+        assert say(pb.HelloRequest(name="a"), timeout=5).id == "v1"
+
+    @pytest.mark.parametrize("timeout", [-1, math.inf, math.nan, 1e12])
+    def test_timeout_beyond_all_clocks_or_below_is_a_deadline_that_has_passed(
+        self, client: Client, pb: Any, pb_grpc: Any, timeout: float
+    ) -> None:
+        say = pb_grpc.GreeterStub(client.channel).SayHello
+        say(pb.HelloRequest(name="a"))
+        with pytest.raises(grpc.RpcError) as caught:
+            say(pb.HelloRequest(name="a"), timeout=timeout)
+        assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED  # type: ignore[attr-defined]
+
     def test_futures_and_streams_are_grpcios(self, client: Client, pb: Any, pb_grpc: Any) -> None:
         stub = pb_grpc.GreeterStub(client.channel)
         assert stub.SayHello.future(pb.HelloRequest(name="a")).result(5).id == "v1"
@@ -126,69 +176,6 @@ class TestChannel:
 def test_codec_that_nobody_knows_is_refused(connect: Connect) -> None:
     with pytest.raises(UsageError, match="'grpcio' or 'nghttp2'"):
         connect(codec="quic")
-
-
-class TestRefusals:
-    """What the peer says it has not begun is sent again; nothing else is."""
-
-    def test_call_that_goaway_refuses_goes_to_a_new_connection(self, endpoint: Dial) -> None:
-        def refuses(peer: Peer) -> None:
-            peer.until(Request)
-            peer.h2.close_connection(0, last_stream_id=0)
-            peer.flush()
-            assert peer.closed()
-
-        def answers(peer: Peer) -> None:
-            peer.answer(peer.until(Request).stream_id, b"yes")
-
-        with Server(refuses, answers) as server:
-            assert method(endpoint(server.address))(b"", timeout=5) == b"yes"
-
-    def test_refused_stream_is_sent_again(self, endpoint: Dial) -> None:
-        def refuses_once(peer: Peer) -> None:
-            peer.h2.reset_stream(peer.until(Request).stream_id, 7)
-            peer.flush()
-            peer.answer(peer.until(Request).stream_id, b"yes")
-
-        with Server(refuses_once) as server:
-            assert method(endpoint(server.address))(b"", timeout=5) == b"yes"
-
-    def test_call_that_is_always_refused_is_unavailable(self, endpoint: Dial) -> None:
-        def refuses(peer: Peer) -> None:
-            for _ in range(3):
-                peer.h2.reset_stream(peer.until(Request).stream_id, 7)
-                peer.flush()
-
-        with Server(refuses) as server:
-            call = method(endpoint(server.address))
-            assert failed(lambda: call(b"", timeout=5)).code() is grpc.StatusCode.UNAVAILABLE
-
-    def test_running_call_ends_on_the_connection_that_goes_away(self, endpoint: Dial) -> None:
-        def goes(peer: Peer) -> None:
-            stream = peer.until(Request).stream_id
-            peer.h2.close_connection(0, last_stream_id=stream)
-            # h2 sends nothing after its own GOAWAY; HTTP/2 does.
-            data = peer.h2.data_to_send()
-            peer.h2.state_machine.state = h2.connection.ConnectionState.SERVER_OPEN
-            peer.socket.sendall(data)
-            peer.answer(stream, b"yes")
-            assert peer.closed()
-
-        def answers(peer: Peer) -> None:
-            peer.answer(peer.until(Request).stream_id, b"new")
-
-        with Server(goes, answers) as server:
-            call = method(endpoint(server.address))
-            assert call(b"", timeout=5) == b"yes"
-            assert call(b"", timeout=5) == b"new"
-
-    def test_connection_that_is_lost_during_a_call_is_unavailable_and_not_tried_again(
-        self, endpoint: Dial
-    ) -> None:
-        with Server(lambda peer: peer.until(Request)) as server:
-            error = failed(lambda: method(endpoint(server.address))(b"", timeout=5))
-            assert error.code() is grpc.StatusCode.UNAVAILABLE
-            assert "closed" in error.details()
 
 
 class TestAnswers:
@@ -432,17 +419,6 @@ class TestFlow:
             del held
             while ways:
                 assert ways.pop()(b"", 10) == b"yes"
-
-    def test_call_that_began_as_the_endpoint_left_connects_anew(self, endpoint: Dial) -> None:
-        def serve(peer: Peer) -> None:
-            peer.answer(peer.until(Request).stream_id, b"yes")
-            assert peer.closed()
-
-        with Server(Peer.closed, serve) as server:
-            made = endpoint(server.address)
-            call = method(made)
-            made.retire()
-            assert call(b"", 10) == b"yes"
 
 
 class TestConnecting:
