@@ -21,6 +21,7 @@ from pyrpc_xds.errors import DeadlineExceeded, RemoteProtocolError, Unavailable,
 from pyrpc_xds.transports.thrift import (
     Limits,
     PoolLimits,
+    ThriftArgumentError,
     ThriftDeadlineExceeded,
     ThriftProtocolError,
     ThriftTransport,
@@ -377,6 +378,22 @@ def test_undecodable_answer_is_a_protocol_error() -> None:
             assert client.ping("x") == b"\xff\xfe"
 
 
+def test_exception_of_a_peer_can_be_shown_whatever_is_in_it() -> None:
+    def answer(seqid: int) -> bytes:
+        text = b"\xff of another encoding"
+        body = struct.pack(">HBBi", 0x8001, 0, 3, 4) + b"ping" + struct.pack(">i", seqid)
+        body += b"\x0b\0\x01" + struct.pack(">i", len(text)) + text + b"\x08\0\x02\0\0\0\x06\0"
+        return struct.pack(">i", len(body)) + body
+
+    with (
+        answering(answer) as address,
+        client_of(FakeMesh(address)) as client,
+        pytest.raises(TApplicationException) as raised,
+    ):
+        client.ping("x")
+    assert str(raised.value) == "\\xff of another encoding" and raised.value.type == 6
+
+
 # -- the caller's part -------------------------------------------------------------------------------------------
 
 
@@ -445,6 +462,22 @@ def test_value_of_the_wrong_type_leaves_the_connection_usable() -> None:
             assert isinstance(e.value, TDecodeException) and e.value.field == "left"
             assert client.ping("x") == "x"
             assert mesh.endpoints[0].connection._idle[0] is connection
+
+
+@pytest.mark.parametrize("protocol", ["binary", "compact"])
+def test_number_that_is_too_large_is_refused_before_anything_is_sent(protocol: str) -> None:
+    with thriftpy2_server(f"framed-{protocol}", Handler()) as address:
+        mesh = FakeMesh(address)
+        with client_of(mesh, protocol=protocol) as client:
+            with pytest.raises(
+                ThriftArgumentError, match=r"argument 'left' needs I32, not 1099511627776 [(]int[)]"
+            ):
+                client.add(2**40, 2)
+            with pytest.raises(
+                ThriftArgumentError, match=r"field of Item, 'tiny' needs BYTE, not 128 [(]int[)]"
+            ):
+                client.echo(idl.Item(tiny=128))
+            assert client.add(1, 2) == 3
 
 
 def test_closed_client_says_so_and_closes_its_router() -> None:

@@ -19,7 +19,13 @@ from .biz import biz_error
 from .call import note_reply
 from .codec import CALL, EXCEPTION, REPLY, BinaryCodec, Codec
 from .connection import NotSent
-from .errors import ThriftArgumentError, ThriftDeadlineExceeded, ThriftProtocolError, ThriftUnavailable
+from .errors import (
+    ThriftArgumentError,
+    ThriftDeadlineExceeded,
+    ThriftProtocolError,
+    ThriftUnavailable,
+    sendable,
+)
 from .goodbye import says_goodbye
 from .header import Header
 from .limits import Limits
@@ -72,7 +78,7 @@ def answer_of(
     if kind == EXCEPTION:
         error = TApplicationException()
         codec.decode(error, data, start + scanner.body, start + scanner.size)
-        return None, error
+        return None, sendable(error)
     raise ThriftProtocolError(f"the answer is a message of type {kind}, neither a reply nor an exception")
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from thriftpy2.protocol import TCyBinaryProtocol
 from thriftpy2.protocol.compact import TCompactProtocol, write_varint
+from thriftpy2.protocol.exc import TProtocolException
 from thriftpy2.transport import TCyMemoryBuffer
 
 from ..._scan import BINARY, COMPACT, Scanner
@@ -26,8 +27,6 @@ ONEWAY = 4
 
 # thriftpy2's buffers keep the size of the largest message; one above this is not worth holding on to.
 _KEEP = 65536
-# Heads kept, of each kind: a client chooses the name in a server's answer.
-_HEADS = 1024
 _AFTER = b"\0"
 
 _Head = tuple[Callable[..., bytes], bytes, int]
@@ -67,22 +66,26 @@ class BinaryCodec:
         label = name.encode()
         size = len(label).to_bytes(4, "big")
         head = bytes((128, 1, 0, kind)) + size + label if self._wire.strict else size + label + bytes((kind,))
-        made = (struct.Struct(f">{'i' if self.framed else ''}{len(head)}si").pack, head, len(head) + 4)
-        if len(self._heads[kind]) < _HEADS:
-            self._heads[kind][name] = made
-        return made
+        return struct.Struct(f">{'i' if self.framed else ''}{len(head)}si").pack, head, len(head) + 4
 
-    def encode(self, name: str, kind: int, seqid: int, value: Any) -> bytes:
+    def encode(self, name: str, kind: int, seqid: int, value: Any, of_idl: bool = True) -> bytes:
         """One message, with its frame where there is one.
 
         :param value: the struct of arguments or of the result.
+        :param of_idl: the name is a method's, of which there are so many; not one that a client has made up, of
+            which nothing may be kept.
         :raises Exception: a part of it is not of the IDL's type; see :meth:`.answer.Attempt.unsent`.
         """
         out = self._out
         out.clean()
         self._write(value)
         body: bytes = out.getvalue()
-        pack, head, length = self._heads[kind].get(name) or self._head(name, kind)
+        made = self._heads[kind].get(name)
+        if made is None:
+            made = self._head(name, kind)
+            if of_idl:
+                self._heads[kind][name] = made
+        pack, head, length = made
         if len(body) > _KEEP:
             self._fresh()
         if self.framed:
@@ -134,7 +137,7 @@ class CompactCodec:
         self.scanner = Scanner(COMPACT, limits.frame, limits.depth, limits.elements)
         self._wire = wire
 
-    def encode(self, name: str, kind: int, seqid: int, value: Any) -> bytes:
+    def encode(self, name: str, kind: int, seqid: int, value: Any, of_idl: bool = True) -> bytes:
         """See :meth:`BinaryCodec.encode`."""
         out = BytesIO()
         if self.framed:
@@ -145,7 +148,11 @@ class CompactCodec:
         write_varint(out, seqid & 0xFFFFFFFF)
         write_varint(out, len(label))
         out.write(label)
-        writer.write_struct(value)
+        try:
+            writer.write_struct(value)
+        except TProtocolException as error:
+            # thriftpy2's for a number that is too large; its binary protocol says this.
+            raise OverflowError(str(error)) from None
         data = out.getvalue()
         return (len(data) - 4).to_bytes(4, "big") + data[4:] if self.framed else data
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from thriftpy2.protocol.exc import TProtocolException
-from thriftpy2.thrift import TDecodeException, TException
+from thriftpy2.thrift import TApplicationException, TDecodeException, TException
 from thriftpy2.transport import TTransportException
 
 from ...errors import DeadlineExceeded, PyrpcXdsError, RemoteProtocolError, Unavailable, UsageError
@@ -86,12 +86,19 @@ class ThriftBizError(PyrpcXdsError, TException):  # type: ignore[misc]
     Raised by a call over TTHeader, and by handlers; over a transport without headers a client gets a
     ``TApplicationException`` with the text instead.
 
-    :param code: not 0, which means that all is well.
+    :param code: of 32 bits, as Kitex's; not 0, which means that all is well.
     :param message: for people.
     :param extra: for programs.
+    :raises UsageError: the code is none, or the message is not text.
     """
 
     def __init__(self, code: int, message: str = "", extra: Mapping[str, str] | None = None) -> None:
+        if not isinstance(code, int) or isinstance(code, bool) or not code or not -(2**31) <= code < 2**31:
+            raise UsageError(
+                f"ThriftBizError(code={code!r}): an int of 32 bits, such as 1001; 0 means that all is well"
+            )
+        if not isinstance(message, str):
+            raise UsageError(f"ThriftBizError(message={message!r}): a str, such as 'sold out'")
         super().__init__(f"business status {code}: {message}")
         self.code = code
         self.message = message
@@ -102,6 +109,26 @@ class ThriftBizError(PyrpcXdsError, TException):  # type: ignore[misc]
 
     def __repr__(self) -> str:
         return f"ThriftBizError({self.code!r}, {self.message!r}, {self.extra!r})"
+
+
+def plain(text: str) -> str:
+    """A text that can be encoded: what is no character, such as half of a pair of surrogates, is written out."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def sendable(error: TApplicationException) -> TApplicationException:
+    """An exception as it can be encoded and shown: its message is text, its type a number of 32 bits.
+
+    thriftpy2 looks at neither, and takes the type first: ``TApplicationException("text")``.
+    """
+    kind, message = getattr(error, "type", None), getattr(error, "message", None)
+    if message is None and isinstance(kind, str):
+        message = kind
+    if isinstance(message, bytes):
+        message = message.decode(errors="backslashreplace")
+    if not isinstance(kind, int) or not -(2**31) <= kind < 2**31:
+        kind = TApplicationException.UNKNOWN
+    return TApplicationException(int(kind), None if message is None else plain(str(message)))
 
 
 _TYPES = {

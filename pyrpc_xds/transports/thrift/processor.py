@@ -14,7 +14,7 @@ from . import theader, ttheader
 from .biz import biz_strings
 from .call import ServerCall
 from .codec import CALL, EXCEPTION, ONEWAY, REPLY, Codec
-from .errors import ThriftBizError, ThriftProtocolError
+from .errors import ThriftBizError, ThriftProtocolError, sendable
 from .header import OUT_OF_ORDER, Header, HeaderTooLarge
 from .middleware import AsyncMiddleware, Middleware, chained
 from .service import SEPARATOR, Method, Service, checked_name, describe
@@ -216,7 +216,9 @@ def _call(served: _Served, args: Any) -> Any:
 def _encode(
     codec: Codec, request: Request, kind: int, struct: Any, extra: Mapping[str, str] | None = None
 ) -> bytes:
-    message = codec.encode(request.name, kind, request.seqid, struct)
+    if kind == EXCEPTION:
+        struct = sendable(struct)
+    message = codec.encode(request.name, kind, request.seqid, struct, request.served is not None)
     came = request.call.header
     if came is None:
         return message

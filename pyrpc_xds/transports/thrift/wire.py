@@ -60,7 +60,8 @@ _PROTOCOLS = {"binary": False, "compact": True}
 def wire_from(framing: str, protocol: str, proto_factory: Any = None, trans_factory: Any = None) -> Wire:
     """The form that names or thriftpy2's factories ask for; a factory goes before a name.
 
-    :raises UsageError: a name or a factory of another kind (JSON, SASL are not covered).
+    :raises UsageError: a name or a factory of another kind (JSON, SASL are not covered), or a form that no peer
+        could read.
     """
     if framing not in FRAMINGS:
         raise UsageError(f"framing={framing!r}: it is one of {', '.join(map(repr, FRAMINGS))}")
@@ -81,6 +82,11 @@ def wire_from(framing: str, protocol: str, proto_factory: Any = None, trans_fact
         strict = bool(getattr(proto_factory, "strict_write", True))
         decode_response = bool(getattr(proto_factory, "decode_response", True))
         strict_decode = bool(getattr(proto_factory, "strict_decode", False))
+    if header == "ttheader" and not (framed or compact or strict):
+        raise UsageError(
+            f"framing={framing!r} and binary without a version (strict_write=False): a TTHeader peer tells by the "
+            "version's first byte that the message has no length before it; use ttheader-framed, or strict_write=True"
+        )
     return Wire(framed, compact, strict, decode_response, strict_decode, header, zlib)
 
 

@@ -6,12 +6,14 @@ import random
 import struct
 import tracemalloc
 import zlib
+from enum import IntEnum
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pyrpc_xds.errors import UsageError
 from pyrpc_xds.transports.thrift import (
     Limits,
     ThriftBizError,
@@ -375,11 +377,45 @@ def test_business_status_there_and_back() -> None:
     assert biz_error({}) is None and biz_error({"biz-status": "0"}) is None
 
 
+@pytest.mark.parametrize("code", [1, -1, 2**31 - 1, -(2**31), IntEnum("Code", {"SOLD": 5}).SOLD])
+def test_business_code_of_32_bits_is_taken(code: int) -> None:
+    error = biz_error(biz_strings(ThriftBizError(code)))
+    assert error is not None and error.code == code
+
+
+@pytest.mark.parametrize("code", [0, True, False, 2**31, -(2**31) - 1, 1.0, "1", None])
+def test_business_code_that_is_none_is_refused_where_it_is_made(code: Any) -> None:
+    with pytest.raises(UsageError, match="int of 32 bits"):
+        ThriftBizError(code)
+    error = ThriftBizError(1)
+    error.code = code
+    with pytest.raises(UsageError, match="int of 32 bits"):
+        biz_strings(error)
+
+
+@pytest.mark.parametrize("message", [b"x", None, 5])
+def test_business_message_that_is_not_text_is_refused(message: Any) -> None:
+    with pytest.raises(UsageError, match="message"):
+        ThriftBizError(1, message)
+
+
+def test_business_text_that_cannot_be_encoded_is_written_out_in_both_directions() -> None:
+    strings = biz_strings(ThriftBizError(1, "half \ud800", {"\udcff": "\udfff"}))
+    assert strings["biz-message"] == "half \\ud800"
+    ttheader.encode(Header(1, strings=strings), b"")
+    came = {"biz-status": "1", "biz-message": "\udcff", "biz-extra": '{"k": "\\ud800"}'}
+    error = biz_error(came)
+    assert error is not None
+    assert f"{error!s} {error!r}".encode() and (error.message, error.extra) == ("\\udcff", {"k": "\\ud800"})
+
+
 @pytest.mark.parametrize(
     "strings",
     [
         {"biz-status": "x"},
         {"biz-status": "9" * 5000},
+        {"biz-status": str(2**31)},
+        {"biz-status": str(-(2**31) - 1)},
         {"biz-status": "١"},
         {"biz-status": "1", "biz-extra": "{"},
         {"biz-status": "1", "biz-extra": "[" * 60_000},

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from thriftpy2.protocol.exc import TProtocolException
-from thriftpy2.thrift import TException
+from thriftpy2.thrift import TApplicationException, TException
 from thriftpy2.transport import TTransportException
 
 from pyrpc_xds.errors import CallError, Code, RemoteProtocolError, UsageError
@@ -23,8 +23,10 @@ from pyrpc_xds.transports.thrift import (
     ThriftUnavailable,
 )
 from pyrpc_xds.transports.thrift.address import format_address, resolve, split
-from pyrpc_xds.transports.thrift.errors import refused
+from pyrpc_xds.transports.thrift.codec import EXCEPTION, codec_for
+from pyrpc_xds.transports.thrift.errors import refused, sendable
 from pyrpc_xds.transports.thrift.log import RateLimitedLog
+from pyrpc_xds.transports.thrift.wire import Wire
 
 
 @pytest.mark.parametrize(
@@ -101,6 +103,28 @@ def test_errors_are_thriftpy2s_and_ours() -> None:
     assert refused("too many elements", 4).type == TProtocolException.SIZE_LIMIT
     assert str(refused("unknown type", 4)) == "unknown type at byte 4 of the message"
     assert len({unavailable, late, wrong}) == 3 and unavailable != ThriftUnavailable("a")
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "message"),
+    [
+        (TApplicationException(6, "said so"), 6, "said so"),
+        (TApplicationException(), 0, None),
+        (TApplicationException(6, b"\xff bytes"), 6, "\\xff bytes"),
+        (TApplicationException(6, 404), 6, "404"),
+        (TApplicationException(6, "half \ud800"), 6, "half \\ud800"),
+        (TApplicationException("oops"), 0, "oops"),
+        (TApplicationException(2**31, "large"), 0, "large"),
+        (TApplicationException(None, "none"), 0, "none"),
+        (TApplicationException(True, "one"), 1, "one"),
+    ],
+)
+def test_application_exception_can_be_encoded_and_shown(given: Any, kind: int, message: str | None) -> None:
+    error = sendable(given)
+    assert (error.type, error.message) == (kind, message)
+    assert isinstance(str(error), str)
+    for wire in (Wire(), Wire(compact=True)):
+        assert codec_for(wire, Limits()).encode("ping", EXCEPTION, 1, error)
 
 
 def test_log_counts_what_it_left_out(caplog: pytest.LogCaptureFixture) -> None:

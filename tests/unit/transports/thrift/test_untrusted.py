@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import struct
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -19,9 +20,10 @@ from thriftpy2.transport import TCyMemoryBuffer
 from pyrpc_xds.transports.thrift import Limits, ThriftProtocolError
 from pyrpc_xds.transports.thrift.codec import CALL, codec_for
 from pyrpc_xds.transports.thrift.inbox import Inbox
+from pyrpc_xds.transports.thrift.processor import Processor
 from pyrpc_xds.transports.thrift.service import describe
 from pyrpc_xds.transports.thrift.wire import Wire
-from tests.unit.transports.thrift.peers import idl
+from tests.unit.transports.thrift.peers import Handler, idl
 
 SERVICE = describe(idl.Everything)
 LIMITS = Limits(frame=1 << 20, elements=1000)
@@ -163,12 +165,20 @@ def test_large_message_does_not_stay_in_the_buffers(wire: Wire) -> None:
         assert args.text == text
 
 
-def test_heads_of_names_that_clients_choose_are_bounded() -> None:
+def test_nothing_is_kept_of_names_that_clients_make_up() -> None:
     codec = codec_for(Wire(), LIMITS)
-    value = idl.Everything.nothing_args()
-    for number in range(3000):
-        assert str(number).encode() in codec.encode(str(number), CALL, 1, value)
-    assert len(codec._heads[CALL]) <= 1024
+    processor = Processor(SERVICE, Handler())
+    tracemalloc.start()
+    try:
+        for number in range(300):
+            name = b"\xff" * 1000 + str(number).encode()
+            data = message(name, b"\0")
+            codec.scanner.whole(data, 0, None)
+            request = processor.request(codec, data, 0, None, "peer")
+            assert b"has no method" in processor.answer(codec, request, None, None)
+        assert tracemalloc.get_traced_memory()[0] < 64 * 1024
+    finally:
+        tracemalloc.stop()
 
 
 def test_unframed_pieces_cost_linear_time_and_memory() -> None:

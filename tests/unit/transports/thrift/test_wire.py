@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from thriftpy2.protocol.binary import TBinaryProtocolFactory as PureBinary
 
+from pyrpc_xds.errors import UsageError
 from pyrpc_xds.transports.thrift import Limits, ThriftProtocolError
 from pyrpc_xds.transports.thrift.codec import CALL, codec_for
-from pyrpc_xds.transports.thrift.wire import Wire, detect
+from pyrpc_xds.transports.thrift.wire import Wire, detect, wire_from
 from tests.unit.transports.thrift.peers import idl
 
 LIMITS = Limits()
@@ -51,6 +53,14 @@ def test_form_is_found_in_the_first_bytes(wire: Wire, name: str) -> None:
 def test_other_bytes_are_refused(data: bytes) -> None:
     with pytest.raises(ThriftProtocolError):
         detect(data, LIMITS)
+
+
+def test_ttheader_of_binary_without_a_version_is_refused() -> None:
+    old = PureBinary(strict_write=False)
+    with pytest.raises(UsageError, match="strict_write=True"):
+        wire_from("ttheader", "binary", old)
+    for framing in ("framed", "buffered", "ttheader-framed", "theader", "theader-zlib"):
+        assert not wire_from(framing, "binary", old).strict
 
 
 def test_names() -> None:
