@@ -18,13 +18,15 @@ How far they go:
 
 from __future__ import annotations
 
+import logging
 import re
 import reprlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import replace
+from time import monotonic
 
 from .errors import UsageError
 from .frozen import frozen
@@ -51,6 +53,10 @@ _TRANSPORT = frozenset(
 )
 
 _NONE: Mapping[str, str] = {}
+
+_log = logging.getLogger("pyrpc_xds")
+# Seconds between warnings of what cannot travel.
+_COMPLAIN_EVERY = 10.0
 
 
 @frozen
@@ -126,13 +132,29 @@ def current_attachments() -> Mapping[str, str]:
     # A context of OpenTelemetry's can only be there where its API has been imported.
     otel = sys.modules.get("opentelemetry.context")
     if otel is not None and otel.get_current():
-        from opentelemetry import propagate
-
-        injected: dict[str, str] = {}
-        propagate.inject(injected)
+        injected = _injected()
         if injected:
-            return {**{name.lower(): value for name, value in injected.items()}, **outgoing}
+            return {**injected, **outgoing}
     return outgoing
+
+
+def _injected() -> dict[str, str]:
+    """What the current context of OpenTelemetry has, by lower-case names; what cannot travel is left out."""
+    from opentelemetry import propagate
+
+    injected: dict[str, str] = {}
+    try:
+        propagate.inject(injected)
+    except Exception as error:
+        # Baggage that is not text; what other propagators had written by then counts.
+        _complain("what cannot be written of OpenTelemetry's context is not sent: %s", type(error).__name__)
+    injected = {name.lower(): value for name, value in injected.items()}
+    odd = [name for name, value in injected.items() if not _VALUE.match(value)]
+    if odd:
+        _complain("not sent, as it is not printable ASCII: %s of OpenTelemetry's context", ", ".join(odd))
+        for name in odd:
+            del injected[name]
+    return injected
 
 
 def persistent_attachments() -> frozenset[str]:
@@ -213,5 +235,29 @@ def _propagated(incoming: Mapping[str, str]) -> Callable[[], None] | None:
     from opentelemetry import context, propagate
 
     # Into an empty context: the one around belongs to whoever started the server.
-    token = context.attach(propagate.extract(incoming, context.Context()))
+    try:
+        extracted = propagate.extract(incoming, context.Context())
+    except Exception as error:
+        extracted = context.Context()
+        _complain(
+            "what came and cannot be read is no part of OpenTelemetry's context: %s", type(error).__name__
+        )
+        with suppress(Exception):
+            extracted = propagate.extract(
+                {name: value for name, value in incoming.items() if _VALUE.match(value)}, extracted
+            )
+    token = context.attach(extracted)
     return lambda: context.detach(token)
+
+
+def _complain(text: str, *args: object) -> None:
+    """A warning, without values, which may be secret; once in a while, as every call may give cause for it."""
+    now = monotonic()
+    if now >= _Quiet.until:
+        # Two threads at once may give one each.
+        _Quiet.until = now + _COMPLAIN_EVERY
+        _log.warning(text, *args)
+
+
+class _Quiet:
+    until = 0.0

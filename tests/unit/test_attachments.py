@@ -11,6 +11,7 @@ import pytest
 from opentelemetry import baggage, context
 
 from pyrpc_xds.attachments import (
+    _Quiet,
     add_copies,
     attachments,
     current_attachments,
@@ -149,6 +150,45 @@ def test_an_attachment_wins_over_what_opentelemetry_injects_under_its_name() -> 
 def test_malformed_trace_headers_of_a_peer_are_ignored() -> None:
     with serving({"traceparent": "nonsense", "baggage": ";;==,,"}):
         assert "traceparent" not in current_attachments()
+
+
+@pytest.fixture
+def warned(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
+    """No warning has been given so far."""
+    monkeypatch.setattr(_Quiet, "until", 0.0)
+    return caplog
+
+
+# As Go has it: any bytes, which TTHeader brings as they are.
+NO_TEXT = b"env=\xff\xfe".decode("utf-8", "surrogateescape")
+
+
+def test_baggage_of_a_peer_that_is_no_text_is_left_out_and_the_trace_goes_on(
+    warned: pytest.LogCaptureFixture,
+) -> None:
+    def served_call() -> tuple[dict[str, str], dict[str, str]]:
+        served({"traceparent": OLD, "baggage": NO_TEXT})
+        return dict(incoming_attachments()), dict(current_attachments())
+
+    for _ in range(3):
+        seen, going = contextvars.copy_context().run(served_call)
+        assert seen == {"traceparent": OLD, "baggage": NO_TEXT}
+        assert going == {"traceparent": OLD}
+    assert [each.levelname for each in warned.records] == ["WARNING"]
+    assert "cannot be read" in warned.text
+
+
+@pytest.mark.parametrize(("name", "value"), [("env", "\udcff"), ("\u00fcmlaut", "x"), ("\udcff", "x")])
+def test_baggage_that_cannot_travel_is_not_sent_and_the_trace_is(
+    name: str, value: str, warned: pytest.LogCaptureFixture
+) -> None:
+    with serving({"traceparent": OLD}):
+        token = context.attach(baggage.set_baggage(name, value))
+        try:
+            assert dict(current_attachments()) == {"traceparent": OLD}
+        finally:
+            context.detach(token)
+    assert "OpenTelemetry's context" in warned.text
 
 
 def test_a_context_that_another_task_ends_is_left_alone() -> None:
