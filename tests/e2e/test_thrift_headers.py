@@ -286,6 +286,25 @@ def test_server_of_one_form_closes_connections_of_others(kind: str, framing: str
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("restricted", "ours", "other"),
+    [
+        ({"framing": "ttheader"}, {"framing": "ttheader", "protocol": "compact"}, {"framing": "buffered"}),
+        ({"protocol": "binary"}, {"framing": "theader"}, {"framing": "theader", "protocol": "compact"}),
+    ],
+)
+def test_server_restricted_in_one_respect_finds_the_other_out(
+    kind: str, restricted: Any, ours: Any, other: Any, handler: Curious, caplog: pytest.LogCaptureFixture
+) -> None:
+    with our_server(kind, idl.Everything, handler, **restricted) as address:
+        with our_client(kind, idl.Everything, address, **ours) as client:
+            assert client.ping("x") == "x"
+        with our_client(kind, idl.Everything, address, **other) as client, pytest.raises(ThriftUnavailable):
+            client.ping("x")
+    assert "this server takes" in caplog.text
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_malformed_header_ends_that_connection_only(
     kind: str, handler: Curious, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -14,7 +14,7 @@ from .limits import ServerLimits
 from .log import RateLimitedLog, logger
 from .outbox import Outbox
 from .processor import Processor, Request
-from .wire import Wire
+from .wire import Accepted
 
 Message = tuple[bytes, int]
 
@@ -26,7 +26,7 @@ class Host(Protocol):
     log: RateLimitedLog
     processor: Processor
     stopping: bool
-    wire: Wire | None
+    accepted: Accepted
 
     def joined(self, peer: AioPeer, /) -> None:
         """A connection has come."""
@@ -53,7 +53,7 @@ class AioPeer(asyncio.Protocol):
         self._limits = server.limits
         self._loop = asyncio.get_running_loop()
         self.deadline: float | None = None
-        self.intake = Intake(server.processor.requests, server.wire, server.limits.message)
+        self.intake = Intake(server.processor.requests, server.accepted, server.limits.message)
         self.name = "?"
         self.task: asyncio.Task[None] | None = None
         # Calls whose answers may come in any order, which run beside `task`.

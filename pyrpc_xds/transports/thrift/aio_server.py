@@ -19,7 +19,7 @@ from .limits import ServerLimits
 from .log import RateLimitedLog
 from .processor import Processor
 from .signals import SIGNALS
-from .wire import Wire
+from .wire import Accepted
 
 # How often expired connections are looked for, in seconds.
 _TICK = 0.5
@@ -38,7 +38,7 @@ class AioThriftServer:
         self,
         processor: Processor,
         address: str,
-        wire: Wire | None,
+        accepted: Accepted,
         labels: Mapping[str, str],
         workers: int,
         limits: ServerLimits,
@@ -48,7 +48,7 @@ class AioThriftServer:
         self.address = ""
         self.labels = dict(labels)
         self.processor = processor
-        self.wire = wire
+        self.accepted = accepted
         self.limits = limits
         self.log = RateLimitedLog()
         self.stopping = False

@@ -12,40 +12,32 @@ from .frames import HeaderInbox, inbox_for
 from .header import Header
 from .inbox import Inbox
 from .limits import Limits
-from .wire import Wire, detect
+from .wire import Accepted, detect
 
 
 class Intake:
-    """An :class:`Inbox` whose form may have to be found out first (:func:`detect`).
+    """An :class:`Inbox` whose form is found out first (:func:`detect`).
 
     :param requests: what the scan compares: binary, compact.
-    :ivar wire: the form, once it is known.
-    :ivar inbox: of that form.
+    :param accepted: the forms that it may be.
+    :ivar inbox: of the form, once it is known.
     """
 
-    __slots__ = ("_all_requests", "_head", "_limits", "_requests", "inbox", "wire")
+    __slots__ = ("_accepted", "_all_requests", "_head", "_limits", "_requests", "inbox")
 
     def __init__(
         self,
         requests: tuple[Mapping[bytes, Any] | None, Mapping[bytes, Any] | None],
-        wire: Wire | None,
+        accepted: Accepted,
         limits: Limits,
     ) -> None:
-        self.wire = wire
+        self._accepted = accepted
         self._all_requests = requests
         self._limits = limits
         self._head = b""
         self.inbox: Inbox | HeaderInbox | None = None
         # What the scan compares in this connection's protocol.
         self._requests: Mapping[bytes, Any] | None = None
-        if wire is not None:
-            self._begin(wire)
-
-    def _begin(self, wire: Wire) -> Inbox | HeaderInbox:
-        self.wire = wire
-        self._requests = self._all_requests[wire.compact]
-        self.inbox = inbox_for(wire, self._limits)
-        return self.inbox
 
     @property
     def codec(self) -> Codec:
@@ -67,7 +59,7 @@ class Intake:
     def take(self, data: bytes) -> tuple[bytes, int] | None:
         """Take bytes from the client, and return the next message where it is whole (:meth:`Inbox.take`).
 
-        :raises ThriftProtocolError: the bytes are refused, or are of none of the forms.
+        :raises ThriftProtocolError: the bytes are refused, or are of none of the forms that are accepted.
         """
         inbox = self.inbox
         if inbox is None:
@@ -78,7 +70,9 @@ class Intake:
                 raise ThriftProtocolError(error.details_text + hint(self._head), error.type) from None
             if wire is None:
                 return None
-            inbox = self._begin(wire)
+            self._accepted.check(wire)
+            self._requests = self._all_requests[wire.compact]
+            inbox = self.inbox = inbox_for(wire, self._limits)
             data, self._head = self._head, b""
         return inbox.take(data, self._requests)
 

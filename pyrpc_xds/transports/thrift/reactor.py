@@ -22,7 +22,7 @@ from .log import RateLimitedLog, logger
 from .peer import Peer
 from .processor import Processor
 from .tally import Tally
-from .wire import Wire
+from .wire import Accepted
 from .workers import PATIENCE, Workers
 
 # How often expired connections are looked for, in seconds.
@@ -45,7 +45,7 @@ class Reactor(threading.Thread):
         listener: socket.socket,
         address: str,
         processor: Processor,
-        wire: Wire | None,
+        accepted: Accepted,
         limits: ServerLimits,
         most_workers: int,
         tally: Tally,
@@ -56,7 +56,7 @@ class Reactor(threading.Thread):
         self._address = address
         self._server = server
         self._processor = processor
-        self._wire = wire
+        self._accepted = accepted
         self._limits = limits
         self._tally = tally
         self._log = log = RateLimitedLog()
@@ -201,7 +201,7 @@ class Reactor(threading.Thread):
                 sock.close()
                 self._log.warning("%r closed a new connection: %d are open, the limit", self._server, held)
                 continue
-            intake = Intake(self._processor.requests, self._wire, self._limits.message)
+            intake = Intake(self._processor.requests, self._accepted, self._limits.message)
             deadline = monotonic() + self._limits.handshake_timeout
             try:
                 if sock.family != socket.AF_UNIX:

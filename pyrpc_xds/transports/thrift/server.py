@@ -14,7 +14,7 @@ from .processor import Processor
 from .reactor import Reactor
 from .signals import counted_signals
 from .tally import Tally
-from .wire import Wire
+from .wire import Accepted
 from .workers import shutdown
 
 # How often serve() looks for signals, in seconds.
@@ -32,7 +32,7 @@ class ThriftServer:
         self,
         processor: Processor,
         address: str,
-        wire: Wire | None,
+        accepted: Accepted,
         labels: Mapping[str, str],
         workers: int,
         limits: ServerLimits,
@@ -43,7 +43,7 @@ class ThriftServer:
         self.labels = dict(labels)
         self._bind_to = address
         self._processor = processor
-        self._wire = wire
+        self._accepted = accepted
         self._limits = limits
         self._most_workers = workers
         self._tally = Tally()
@@ -77,7 +77,7 @@ class ThriftServer:
             self._listener,
             self.address,
             self._processor,
-            self._wire,
+            self._accepted,
             self._limits,
             self._most_workers,
             self._tally,

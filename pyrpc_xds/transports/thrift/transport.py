@@ -18,7 +18,7 @@ from .middleware import AsyncMiddleware, Middleware, check_middleware
 from .processor import Processor
 from .server import ThriftServer
 from .service import check_handler, checked_name, describe
-from .wire import Wire, wire_from
+from .wire import Accepted, Wire, wire_from
 
 _CLIENT = {
     "target": TARGET,
@@ -181,7 +181,8 @@ class ThriftTransport:
         :param handler: an object with a method per IDL method, inherited services' included.
         :param address: ``host:port`` (port 0: any free one, see ``.address``), ``[v6]:port`` or
             ``unix:PATH``.
-        :param framing: one of :meth:`client`'s, or ``auto``: found out from each connection's first bytes.
+        :param framing: one of :meth:`client`'s, or ``auto``: any, found out from each connection's first bytes
+            (:class:`.wire.Accepted`).
         :param protocol: ``binary``, ``compact`` or ``auto``.
         :param labels: of this workload, such as its version.
         :param workers: handlers running at a time.
@@ -200,7 +201,7 @@ class ThriftTransport:
         server = ThriftServer(
             Processor(describe(service), handler, expose_errors, services, middleware),
             address,
-            server_wire(framing, protocol),
+            Accepted(framing, protocol),
             labels or {},
             workers,
             limits or ServerLimits(),
@@ -233,7 +234,7 @@ class ThriftTransport:
         server = AioThriftServer(
             Processor(describe(service), handler, expose_errors, services, middleware),
             address,
-            server_wire(framing, protocol),
+            Accepted(framing, protocol),
             labels or {},
             workers,
             limits or ServerLimits(),
@@ -259,11 +260,3 @@ def checked_pool(pool: PoolLimits | None, wire: Wire) -> PoolLimits:
             f"multiplexed={pool.multiplexed}: only ttheader and ttheader-framed have it, not {wire}"
         )
     return pool or PoolLimits()
-
-
-def server_wire(framing: str, protocol: str) -> Wire | None:
-    """The form that a server insists on; ``None``: it finds it out. One ``auto`` makes both so."""
-    if framing == "auto" or protocol == "auto":
-        wire_from("framed" if framing == "auto" else framing, "binary" if protocol == "auto" else protocol)
-        return None
-    return wire_from(framing, protocol)

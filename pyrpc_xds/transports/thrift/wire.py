@@ -90,6 +90,40 @@ def wire_from(framing: str, protocol: str, proto_factory: Any = None, trans_fact
     return Wire(framed, compact, strict, decode_response, strict_decode, header, zlib)
 
 
+class Accepted:
+    """The forms that a server takes; of what is ``auto``, all.
+
+    A TTHeader frame says whether its message has a length, and a THeader frame whether it is compressed: a server of
+    ``ttheader`` takes ``ttheader-framed`` as well, and so on.
+
+    :raises UsageError: a name is none.
+    """
+
+    __slots__ = ("_any_framing", "_any_protocol", "_wire")
+
+    def __init__(self, framing: str = "auto", protocol: str = "auto") -> None:
+        self._any_framing = framing == "auto"
+        self._any_protocol = protocol == "auto"
+        self._wire = wire_from(
+            "framed" if self._any_framing else framing, "binary" if self._any_protocol else protocol
+        )
+
+    def __str__(self) -> str:
+        framing, protocol = str(self._wire).split()
+        if self._any_framing:
+            framing = "any framing"
+        if self._any_protocol:
+            protocol = "any protocol"
+        return f"{framing}, {protocol}"
+
+    def check(self, wire: Wire) -> None:
+        """:raises ThriftProtocolError: a connection has another form."""
+        own = self._wire
+        framing = wire.header == own.header and (bool(wire.header) or wire.framed == own.framed)
+        if not (self._any_framing or framing) or not (self._any_protocol or wire.compact == own.compact):
+            raise ThriftProtocolError(f"the client speaks {wire}; this server takes {self}")
+
+
 def detect(head: bytes, limits: Limits) -> Wire | None:
     """The form of a connection from the first bytes that a client sends (Kitex's ports sniff in the same
     way).

@@ -8,7 +8,11 @@ from thriftpy2.protocol.binary import TBinaryProtocolFactory as PureBinary
 from pyrpc_xds.errors import UsageError
 from pyrpc_xds.transports.thrift import Limits, ThriftProtocolError
 from pyrpc_xds.transports.thrift.codec import CALL, codec_for
-from pyrpc_xds.transports.thrift.wire import Wire, detect, wire_from
+from pyrpc_xds.transports.thrift.frames import frame_of
+from pyrpc_xds.transports.thrift.header import Header
+from pyrpc_xds.transports.thrift.intake import Intake
+from pyrpc_xds.transports.thrift.service import describe
+from pyrpc_xds.transports.thrift.wire import FRAMINGS, Accepted, Wire, detect, wire_from
 from tests.unit.transports.thrift.peers import idl
 
 LIMITS = Limits()
@@ -61,6 +65,53 @@ def test_ttheader_of_binary_without_a_version_is_refused() -> None:
         wire_from("ttheader", "binary", old)
     for framing in ("framed", "buffered", "ttheader-framed", "theader", "theader-zlib"):
         assert not wire_from(framing, "binary", old).strict
+
+
+FORMS = [(framing, protocol) for framing in FRAMINGS for protocol in ("binary", "compact")]
+
+
+def first_bytes(framing: str, protocol: str) -> bytes:
+    """A request as a client of the form sends it."""
+    wire = wire_from(framing, protocol)
+    message = codec_for(wire, LIMITS).encode("ping", CALL, 1, idl.Everything.ping_args(text="x"))
+    if not wire.header:
+        return message
+    header = Header(1, 0, 2 if wire.compact else 0, wire.framed, (1,) if wire.zlib else ())
+    return frame_of(wire, header, message)
+
+
+@pytest.mark.parametrize("protocol", ["auto", "binary", "compact"])
+@pytest.mark.parametrize("framing", ["auto", *FRAMINGS])
+def test_server_takes_the_forms_that_it_is_restricted_to_and_no_others(framing: str, protocol: str) -> None:
+    service = describe(idl.Everything)
+    for theirs in FORMS:
+        # What tells the two forms of TTHeader apart, and those of THeader, is in each frame.
+        alike = {"ttheader-framed": "ttheader", "theader-zlib": "theader"}
+        same_framing = alike.get(framing, framing) in ("auto", alike.get(theirs[0], theirs[0]))
+        accepted = same_framing and protocol in ("auto", theirs[1])
+        intake = Intake(service.requests, Accepted(framing, protocol), LIMITS)
+        if accepted:
+            assert intake.take(first_bytes(*theirs)) is not None, theirs
+            continue
+        with pytest.raises(ThriftProtocolError, match=r"the client speaks .*; this server takes"):
+            intake.take(first_bytes(*theirs))
+
+
+def test_refused_form_is_named_and_so_are_those_accepted() -> None:
+    for accepted, text in [
+        (Accepted("framed"), "the client speaks buffered compact; this server takes framed, any protocol"),
+        (
+            Accepted(protocol="binary"),
+            "the client speaks buffered compact; this server takes any framing, binary",
+        ),
+    ]:
+        with pytest.raises(ThriftProtocolError) as raised:
+            accepted.check(wire_from("buffered", "compact"))
+        assert str(raised.value) == text
+    with pytest.raises(UsageError, match="framing='none'"):
+        Accepted("none")
+    with pytest.raises(UsageError, match="protocol='json'"):
+        Accepted("auto", "json")
 
 
 def test_names() -> None:
