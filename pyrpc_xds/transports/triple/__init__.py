@@ -13,6 +13,7 @@ from .errors import (
     TripleCancelled,
     TripleDeadlineExceeded,
     TripleError,
+    TripleResourceExhausted,
     TripleUnavailable,
 )
 from .metadata import incoming_attachments
@@ -50,6 +51,7 @@ __all__ = [
     "TripleConnector",
     "TripleDeadlineExceeded",
     "TripleError",
+    "TripleResourceExhausted",
     "TripleServer",
     "TripleTransport",
     "TripleUnavailable",

@@ -8,6 +8,7 @@ state.
 from __future__ import annotations
 
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from types import TracebackType
@@ -178,7 +179,7 @@ class TripleChannel(grpc.Channel):
         wait_for_ready: bool | None,
         make: Callable[[Ready], Any],
     ) -> Any:
-        """A future or stream: made now if nothing has to be waited for, else on a thread."""
+        """A future or stream: made now if nothing has to be waited for, else on a thread; its caller never waits."""
         try:
             begun = self._begin(method, timeout, metadata, wait_for_ready)
         except TripleError as error:
@@ -192,13 +193,16 @@ class TripleChannel(grpc.Channel):
 
         if isinstance(begun, Start):
             start = begun
+            deadline = start.count(time.monotonic())
 
             def prepare(cancelled: Callable[[], bool]) -> Ready:
                 start.over = lambda: self._closed or cancelled()
                 return self._started(start)
 
-            call = PendingCall.begin(prepare, made, timeout, self._targets.threads)
+            call = PendingCall.begin(prepare, made, deadline, start.late, self._target.threads)
         else:
             call = made(begun)
         self._running.add(call)
+        if self._closed:
+            call.cancel()  # close() may not have seen it
         return call

@@ -121,6 +121,12 @@ class TripleCancelled(TripleError):
     code: Any = _CallableCode(Code.CANCELLED)
 
 
+class TripleResourceExhausted(TripleError):
+    """More futures and streams wait to begin than there is room for."""
+
+    code: Any = _CallableCode(Code.RESOURCE_EXHAUSTED)
+
+
 class TripleBusinessError(TripleError, BusinessError):
     """The service refused with a code of its own (dubbo-go: 17, for any ordinary error of a handler).
 

@@ -1,7 +1,7 @@
 """PendingCall: the future or stream of a call that has not begun yet.
 
 grpcio returns futures and streams at once. A call that must first wait (for the configuration, for a
-connection) is begun on a thread of its own, and this stands in for grpcio's object until then; afterwards
+connection) is begun on a thread (:mod:`.start_threads`), and this stands in for grpcio's object until then; afterwards
 it passes everything on to it. A call that fails before it begins fails here, as grpcio's do: at the result,
 never where it is made.
 """
@@ -9,15 +9,19 @@ never where it is made.
 from __future__ import annotations
 
 import contextvars
+import functools
 import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
 from .errors import TripleCancelled, TripleError
+
+if TYPE_CHECKING:
+    from .start_threads import StartThreads
 
 _LOG = logging.getLogger(__name__)
 
@@ -25,11 +29,11 @@ _LOG = logging.getLogger(__name__)
 class PendingCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
     """A :class:`grpc.Call`, :class:`grpc.Future` and response iterator, as grpcio's own are.
 
-    :param deadline: monotonic seconds, ``None``: none.
+    :ivar deadline: monotonic seconds, ``None``: none.
     """
 
     def __init__(self, deadline: float | None) -> None:
-        self._deadline = deadline
+        self.deadline = deadline
         self._condition = threading.Condition()
         # Guarded by the condition: nothing yet, then exactly one of the two.
         self._call: Any = None
@@ -49,28 +53,20 @@ class PendingCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
         cls,
         prepare: Callable[[Callable[[], bool]], Any],
         make: Callable[[Any], Any],
-        timeout: float | None,
-        threads: threading.BoundedSemaphore,
+        deadline: float | None,
+        late: Callable[[str], BaseException],
+        threads: StartThreads,
     ) -> PendingCall:
         """Begin a call on a thread.
 
         :param prepare: what has to be waited for; may raise. It is given what tells whether the caller has
             cancelled, and ends soon after.
         :param make: makes grpcio's call of what ``prepare`` returned.
-        :param timeout: seconds that the call may take.
-        :param threads: how many calls may have one at once; the caller of one more waits in place of it.
+        :param late: the error if the deadline passes before there is a thread; is given what for.
         """
-        pending = cls(None if timeout is None else time.monotonic() + timeout)
-        if threads.acquire(blocking=False):
-            thread = threading.Thread(
-                target=contextvars.copy_context().run,
-                args=(pending._run, prepare, make, threads),
-                name="pyrpc-xds-triple-start",
-                daemon=True,
-            )
-            thread.start()
-        else:
-            pending._run(prepare, make, None)
+        pending = cls(deadline)
+        run = contextvars.copy_context().run
+        threads.start(pending, functools.partial(run, pending._run, prepare, make), late)
         return pending
 
     @classmethod
@@ -80,12 +76,11 @@ class PendingCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
         pending._error = error
         return pending
 
-    def _run(
-        self,
-        prepare: Callable[[Callable[[], bool]], Any],
-        make: Callable[[Any], Any],
-        threads: threading.BoundedSemaphore | None,
-    ) -> None:
+    def fail(self, error: BaseException) -> None:
+        """Have it fail, unless it has begun or failed."""
+        self._settle(None, error)
+
+    def _run(self, prepare: Callable[[Callable[[], bool]], Any], make: Callable[[Any], Any]) -> None:
         call, error = None, None
         try:
             ready = prepare(self._settled)
@@ -94,9 +89,6 @@ class PendingCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
             call = make(ready)
         except BaseException as raised:
             error = raised
-        finally:
-            if threads is not None:
-                threads.release()
         self._settle(call, error)
 
     def _settle(self, call: Any, error: BaseException | None) -> bool:
@@ -115,7 +107,7 @@ class PendingCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
         for action in waiting:
             try:
                 action()
-            except Exception:  # the others are called all the same, as grpcio does
+            except BaseException:  # the others are called all the same, as grpcio does
                 _LOG.exception("a callback of a call failed")
         return True
 
@@ -134,7 +126,8 @@ class PendingCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
     def _settled(self) -> bool:
         return self._call is not None or self._error is not None
 
-    def _when_settled(self, action: Callable[[], None]) -> None:
+    def when_settled(self, action: Callable[[], None]) -> None:
+        """Call ``action`` when it has begun or failed; now, if it has."""
         with self._condition:
             if not self._settled():
                 self._waiting.append(action)
@@ -205,7 +198,7 @@ class PendingCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
             else:
                 self._call.add_done_callback(lambda _: fn(self))
 
-        self._when_settled(settled)
+        self.when_settled(settled)
 
     # grpc.Call
 
@@ -230,7 +223,7 @@ class PendingCall(grpc.Call, grpc.Future):  # type: ignore[type-arg]
         if self._call is not None:
             remaining: float | None = self._call.time_remaining()
             return remaining
-        return None if self._deadline is None else max(self._deadline - time.monotonic(), 0.0)
+        return None if self.deadline is None else max(self.deadline - time.monotonic(), 0.0)
 
     def _status(self, name: str) -> Any:
         try:

@@ -135,21 +135,29 @@ class Start:
         self._until = incoming_deadline()
         self.over = over
 
+    def count(self, now: float) -> float | None:
+        """Have the caller's deadline count from now; without this it does from the first step on.
+
+        :param now: monotonic seconds, as of :meth:`steps`.
+        :returns: the deadline; ``None``: there is none.
+        """
+        if self._asked is None and self._timeout is not None:
+            self._asked = now + self._timeout
+        return self._asked
+
     def steps(self, clock: Callable[[], float]) -> Generator[Step, Any, Started]:
         """What to do, step by step; the result is where to call.
 
         :param clock: monotonic seconds.
-        :raises TripleDeadlineExceeded: the caller's deadline or the route's timeout passed. The caller's
-            counts from now, the route's from the first routing decision.
+        :raises TripleDeadlineExceeded: the caller's deadline or the route's timeout passed. The route's counts from
+            the first routing decision.
         :raises TripleUnavailable: no route, no endpoint, or none that could be connected, and the call does
             not wait for ready.
         :raises TripleCancelled: it is :attr:`over`.
         """
         router = self.target.router
         method = self.method
-        if self._asked is None and self._timeout is not None:
-            self._asked = clock() + self._timeout
-        asked = self._asked
+        asked = self.count(clock())
         # None: no limit.
         until = asked
         pause = _PAUSE_SECONDS[0]
@@ -192,13 +200,13 @@ class Start:
                     raise translated(error, self.target.name, method.path, self._until) from error
                 left = None if until is None else until - clock()
                 if left is not None and left <= 0:
-                    raise self._late("waited for an endpoint that is ready", error) from error
+                    raise self.late("waited for an endpoint that is ready", error) from error
                 yield Pause(pause if left is None else min(pause, left))
                 pause = min(pause * 1.6, _PAUSE_SECONDS[1])
                 continue
             left = None if until is None else until - clock()
             if left is not None and left <= 0:
-                raise self._late("just as its endpoint was connected")
+                raise self.late("just as its endpoint was connected")
             return reached, left
 
     def _connected(
@@ -239,7 +247,7 @@ class Start:
                 slow.append(endpoint)
         addresses = ", ".join(each.address for each in tried)
         if until is not None and clock() >= until:
-            raise self._late(f"connecting to {addresses}")
+            raise self.late(f"connecting to {addresses}")
         reason = yield Explain(tried[-1].connection, _at_most(_REASON_SECONDS, limit - clock()))
         raise Unavailable(f"cluster {cluster.name}: could not connect to {addresses} (the last: {reason})")
 
@@ -248,7 +256,11 @@ class Start:
             f"{self.target.name} {self.method.path}: cancelled, or its channel closed, before it began"
         )
 
-    def _late(self, doing: str, why: Exception | None = None) -> TripleDeadlineExceeded:
+    def late(self, doing: str, why: Exception | None = None) -> TripleDeadlineExceeded:
+        """The error of a call whose deadline has passed.
+
+        :param doing: what meanwhile.
+        """
         reason = f" ({why})" if why is not None else ""
         return TripleDeadlineExceeded(
             f"{self.target.name} {self.method.path}: the deadline passed: {doing}{reason}{whose(self._until)}"

@@ -12,9 +12,7 @@ from ..base import Mesh, Router
 from .connector import TripleConnector
 from .fork import reset_in_child
 from .options import Options
-
-# Futures and streams that wait to begin on a thread of their own, per transport.
-MAX_THREADS = 64
+from .start_threads import StartThreads
 
 
 class Target:
@@ -22,6 +20,7 @@ class Target:
 
     :ivar name: as the caller wrote it.
     :ivar authority: ``host:port``, the ``:authority`` of the calls: what virtual hosts are matched against.
+    :ivar threads: where futures and streams wait to begin.
     """
 
     def __init__(self, mesh: Mesh, name: str, connector: TripleConnector) -> None:
@@ -30,17 +29,14 @@ class Target:
         self.router: Router = mesh.router(name, connector)
         self.authority = self.router.authority
         connector.serve(self.authority)
+        self.threads = StartThreads()
         self.users = 0
 
 
 class Targets:
-    """The targets in use of one transport, and how many channels use each.
-
-    :ivar threads: limits the threads of :class:`.pending.PendingCall`.
-    """
+    """The targets in use of one transport, and how many channels use each."""
 
     def __init__(self, mesh: Mesh) -> None:
-        self.threads = threading.BoundedSemaphore(MAX_THREADS)
         self._mesh = mesh
         self._lock = threading.Lock()
         self._targets: dict[tuple[Any, ...], Target] = {}
@@ -51,7 +47,9 @@ class Targets:
 
     def after_fork(self) -> None:
         """In a forked child: no thread of the parent begins a call here or opens a target."""
-        self.threads, self._lock = threading.BoundedSemaphore(MAX_THREADS), threading.Lock()
+        self._lock = threading.Lock()
+        for target in list(self._targets.values()):
+            target.threads = StartThreads()
 
     def open(self, name: str, options: Options, compression: Any) -> Target:
         """The target for a new channel.

@@ -140,11 +140,11 @@ triple = TripleTransport(mesh)
 channel = triple.channel("xds:///any:80")
 channel.subscribe(lambda state: None)  # the thread that watches is the parent's
 waiting = channel.unary_unary("/any.Service/Any").future(b"")
-held = [triple._targets._lock, channel._lock, channel._connectivity._lock, waiting._condition]
+threads = channel._target.threads
+held = [triple._targets._lock, channel._lock, channel._connectivity._lock, waiting._condition, threads._lock]
 for lock in held:
     lock.acquire()
-while triple._targets.threads.acquire(blocking=False):
-    pass
+threads._free = 0
 child = os.fork()
 if child == 0:
     try:
