@@ -246,7 +246,7 @@ def test_unreachable_control_plane_ends_with_the_deadline() -> None:
 def test_routes_timeout_ends_a_stream(world: World) -> None:
     world.mesh.apply(
         f"""
-- timeout: 0.3s
+- timeout: 1s
   route: [{{destination: {{host: {HOST}, subset: v1}}}}]
 """
     )

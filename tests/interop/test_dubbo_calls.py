@@ -246,7 +246,7 @@ def test_panic_ends_the_call_and_not_the_connection(pair: Pair) -> None:
 
 @both_ways
 def test_deadline_ends_the_call(pair: Pair) -> None:
-    outcome = pair.call("unary", "sleep:2000", timeout=0.3, retries=0)
+    outcome = pair.call("unary", "sleep:3000", timeout=1.0, retries=0)
     assert outcome["users"] == []
     # dubbo-go's server may be first, with the error of its context, which to it is the business's (17). Java's
     # client has no status for a timeout of its own (-1), but our server may be first with DEADLINE_EXCEEDED.
@@ -257,7 +257,7 @@ def test_deadline_ends_the_call(pair: Pair) -> None:
 
 @to_peers
 def test_deadline_ends_a_stream_between_messages(pair: Pair) -> None:
-    outcome = pair.call("bidi", "Joe", "sleep:2000", timeout=0.5)
+    outcome = pair.call("bidi", "Joe", "sleep:3000", timeout=1.5)
     assert [user["name"] for user in outcome["users"]] == ["Hello Joe"]
     assert outcome["code"] in ({4, 2} if pair.server == "dubbo-go" else {4})
 
