@@ -12,6 +12,7 @@ from .._picker import Rng
 from ..errors import Unavailable
 from ..model.endpoint import Endpoint
 from ..model.snapshot import ClusterConfig, ClusterFailure, ClusterState
+from ..model.thrift_form import NOT_SAID, ThriftForms
 from ..transports.base import Connector
 from .endpoint import LiveEndpoint, LiveEndpoints
 from .policy import AddressPicker, build_picker
@@ -29,14 +30,26 @@ class LiveCluster:
 
     Calls hold it through their route, so it outlives its removal from the configuration for as long as they
     need it. ``_picker`` is replaced by one attribute store from the driver's thread.
+
+    :ivar thrift_forms: see :class:`pyrpc_xds.transports.base.LiveCluster`.
     """
 
-    __slots__ = ("_clock", "_endpoints", "_failure", "_picker", "addresses", "name", "state")
+    __slots__ = (
+        "_clock",
+        "_endpoints",
+        "_failure",
+        "_picker",
+        "addresses",
+        "name",
+        "state",
+        "thrift_forms",
+    )
 
     def __init__(self, name: str, endpoints: LiveEndpoints, clock: Callable[[], float]) -> None:
         self.name = name
         self.state: ClusterState | None = None
         self.addresses: frozenset[str] = frozenset()
+        self.thrift_forms: ThriftForms | None = None
         self._endpoints = endpoints
         self._clock = clock
         self._picker: AddressPicker | None = None
@@ -88,6 +101,9 @@ class LiveCluster:
                 "check the pods' readiness and labels, the DestinationRule's subset, and that a ServiceEntry's "
                 "resolution is STATIC (DNS and NONE are looked up by nobody)"
             )
+            cluster, endpoints = state.cluster.thrift_form, state.assignment.thrift_forms
+            said = endpoints or cluster != NOT_SAID
+            self.thrift_forms = ThriftForms(cluster, endpoints) if said else None
             if len(self.addresses) > MANY:
                 breathe()
             self._picker = build_picker(state, rng) if self.addresses else None

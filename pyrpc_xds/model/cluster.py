@@ -6,6 +6,7 @@ from dataclasses import field
 from enum import Enum
 
 from ..frozen import frozen
+from .thrift_form import NOT_SAID, ThriftForm
 
 
 class LbPolicy(Enum):
@@ -41,6 +42,7 @@ class Cluster:
     :param max_requests: concurrent calls (gRFC A32; default 1024).
     :param transport_sockets: the first that means an endpoint decides; none does: plain TCP. Only a sidecar's
         clusters have them.
+    :param thrift_form: of Thrift messages to its endpoints, as far as CDS says it.
     """
 
     name: str
@@ -49,3 +51,4 @@ class Cluster:
     max_requests: int = DEFAULT_MAX_REQUESTS
     notes: tuple[str, ...] = field(default=(), compare=False)
     transport_sockets: tuple[TransportSocketMatch, ...] = ()
+    thrift_form: ThriftForm = NOT_SAID

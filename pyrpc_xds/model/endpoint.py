@@ -6,6 +6,7 @@ from dataclasses import field
 from typing import NamedTuple
 
 from ..frozen import frozen
+from .thrift_form import ThriftForm
 
 
 class Endpoint(NamedTuple):
@@ -40,12 +41,14 @@ class ClusterLoadAssignment:
 
     :param socket_labels: by address, what ``transport_socket_matches`` of the cluster look at, for the endpoints
         that have any (the metadata ``envoy.transport_socket_match``). Only read in sidecar mode.
+    :param thrift_forms: by address, the form of Thrift messages, for the endpoints of which EDS says it.
     """
 
     name: str
     localities: tuple[Locality, ...] = ()
     notes: tuple[str, ...] = field(default=(), compare=False)
     socket_labels: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = ()
+    thrift_forms: tuple[tuple[str, ThriftForm], ...] = ()
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:

@@ -21,6 +21,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from ..model.thrift_form import ThriftForms
+
 
 class Connection(Protocol):
     """What a transport uses to reach one endpoint: a pool, a channel. Made without I/O, connected at first use."""
@@ -67,7 +69,13 @@ class LiveEndpoint(Protocol):
 
 
 class LiveCluster(Protocol):
-    """A cluster in use. Its picker follows EDS; its identity follows its name."""
+    """A cluster in use. Its picker follows EDS; its identity follows its name.
+
+    :ivar thrift_forms: the form of Thrift messages that the control plane gives, for every address; ``None``: it gives
+        none, which is usual.
+    """
+
+    thrift_forms: ThriftForms | None
 
     @property
     def name(self) -> str:

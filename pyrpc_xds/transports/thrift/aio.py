@@ -50,13 +50,16 @@ class AioCaller(BaseCaller):
             raise self._attempt(method, started).unavailable(error) from error
         except DeadlineExceeded as error:
             raise self._attempt(method, started).late(error) from error
-        pool: AnyPool = endpoint.connection.here(loop)
+        pools: AnyPool = endpoint.connection
+        if destination.cluster.thrift_forms is not None:
+            pools = self._pool(destination, endpoint)
+        pool: AnyPool = pools.here(loop)
         connection = pool.take_idle()
         if connection is None:
             endpoint, pool, connection = await self._open(method, destination, endpoint, started, deadline)
         seqid = next(self._seqids) & 0x7FFFFFFF
         codec = connection.codec
-        outgoing = self._outgoing
+        outgoing = self._outgoing if codec.wire is self._wire else self._outgoing_of(codec.wire)
         try:
             request = codec.encode(method.label, ONEWAY if method.oneway else CALL, seqid, args)
             if outgoing is not None:
@@ -67,7 +70,7 @@ class AioCaller(BaseCaller):
             if known is error:
                 raise
             raise known from error
-        schemas = method.replies[self._compact]
+        schemas = method.replies[codec.compact]
         try:
             try:
                 data, start = await connection.exchange(request, loop_deadline, schemas, method.oneway, seqid)
@@ -76,7 +79,11 @@ class AioCaller(BaseCaller):
                 endpoint, pool, connection = await self._open(
                     method, destination, endpoint, started, deadline
                 )
-                codec = connection.codec
+                before, codec = codec, connection.codec
+                if codec.wire is not before.wire:
+                    left = deadline - monotonic()
+                    request, outgoing = self._encoded_again(codec, method, seqid, args, left, headers)
+                    schemas = method.replies[codec.compact]
                 data, start = await connection.exchange(request, loop_deadline, schemas, method.oneway, seqid)
             if method.oneway:
                 value = raised = None
@@ -120,7 +127,7 @@ class AioCaller(BaseCaller):
         failover = Failover(self._attempt(method, started), destination, endpoint, deadline)
         while True:
             self.check()
-            pool: AnyPool = failover.endpoint.connection.here(loop)
+            pool: AnyPool = self._pool(destination, failover.endpoint).here(loop)
             try:
                 return failover.endpoint, pool, await pool.take(loop_deadline)
             except (PoolClosed, OSError) as error:

@@ -11,6 +11,7 @@ from .aio_connection import AioConnection, expire
 from .aio_mux_pool import LoopMuxPool
 from .dial import P, dial_in_loop
 from .fork import reset_in_child
+from .learned import OtherPools
 from .limits import Limits, PoolLimits
 from .pool import PoolClosed, PoolFull
 from .wire import Wire
@@ -119,7 +120,8 @@ class LoopPool:
 class AioPool:
     """The connections of asyncio clients to one endpoint, in any number of loops.
 
-    Set once: ``address``, ``limits``. ``closed`` is set by any thread, once; loops read it.
+    Set once: ``address``, ``limits``, ``others`` (as of :class:`.pool.Pool`). ``closed`` is set by any thread, once;
+    loops read it.
     """
 
     def __init__(self, address: str, wire: Wire, message_limits: Limits, limits: PoolLimits) -> None:
@@ -127,6 +129,7 @@ class AioPool:
         self.wire = wire
         self.message_limits = message_limits
         self.limits = limits
+        self.others: OtherPools | None = None
         self.closed = False
         self._lock = threading.Lock()
         # Changed under _lock, read without. What belongs to closed loops goes when another loop comes.
@@ -170,6 +173,8 @@ class AioPool:
 
     def drain(self) -> None:
         """See :meth:`pyrpc_xds.transports.base.Connection.drain`; from any thread."""
+        if self.others is not None:
+            self.others.drain()
         self.closed = True
         with self._lock:
             loops = list(self._loops.items())

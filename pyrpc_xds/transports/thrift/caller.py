@@ -8,11 +8,14 @@ from itertools import count
 from typing import Any
 
 from ...errors import ClosedError
-from ..base import Router
+from ..base import Destination, LiveEndpoint, Router
 from .answer import Attempt
+from .codec import CALL, ONEWAY, Codec
 from .connector import AioThriftConnector, ThriftConnector
+from .learned import Forms
 from .outgoing import Outgoing
 from .service import Method, Service
+from .wire import Wire
 
 # For connections that calls share, those of other clients of the endpoint included.
 _SHARED_SEQUENCE = count(1)
@@ -25,6 +28,7 @@ class BaseCaller(ABC):
     :param target: as the program gave it, for errors.
     :param workload: see :class:`.outgoing.Outgoing`.
     :param middleware: see :mod:`.middleware`.
+    :param forms: what is learned; ``None``: nothing, the connector's form is spoken.
     :ivar closed: nothing new is called.
     """
 
@@ -36,28 +40,24 @@ class BaseCaller(ABC):
         connector: ThriftConnector | AioThriftConnector,
         workload: str = "",
         middleware: Sequence[Callable[..., Any]] = (),
+        forms: Forms | None = None,
     ) -> None:
-        wire, pool_limits = connector.wire, connector.pool_limits
+        self._wire = connector.wire
+        self._forms = forms if forms is not None and forms.open else None
+        self._connector = connector
+        self._workload = workload
+        pool_limits = connector.pool_limits
         self.service = service
         self.target = target
         self.closed = False
         # Kept for as long as calls are made: it closes when it is dropped.
         self.mesh: object = None
         self.middleware = tuple(middleware)
-        # What makes the headers of requests; `None`: the transport has none.
-        self._outgoing: Outgoing | None = None
-        if wire.header:
-            self._outgoing = Outgoing(
-                wire,
-                service.name,
-                router.authority,
-                workload,
-                pool_limits.connect_timeout,
-                bool(pool_limits.multiplexed),
-            )
         self._router = router
+        # What makes the headers of requests; `None`: the transport has none. Of the usual form, and of others.
+        self._outgoing = self._new_outgoing(self._wire)
+        self._others: dict[Wire, Outgoing | None] = {}
         self._default_timeout = pool_limits.call_timeout
-        self._compact = wire.compact
         # One sequence for all connections: an answer that belongs to another call is known as such on any of
         # them.
         self._seqids = _SHARED_SEQUENCE if pool_limits.multiplexed else count(1)
@@ -74,6 +74,46 @@ class BaseCaller(ABC):
         :raises ThriftProtocolError: the answer is not one.
         :raises TException: what the server answered: a declared exception or a ``TApplicationException``.
         """
+
+    def _pool(self, destination: Destination, endpoint: LiveEndpoint) -> Any:
+        """What reaches the endpoint in the form that it takes."""
+        said, forms, pool = destination.cluster.thrift_forms, self._forms, endpoint.connection
+        if said is None or forms is None:
+            return pool
+        wire = forms.wire(said[endpoint.address])
+        return pool if wire is self._wire else pool.others.of(wire)
+
+    def _outgoing_of(self, wire: Wire) -> Outgoing | None:
+        # Two threads may make one each: they are alike.
+        if wire not in self._others:
+            self._others[wire] = self._new_outgoing(wire)
+        return self._others[wire]
+
+    def _new_outgoing(self, wire: Wire) -> Outgoing | None:
+        if not wire.header:
+            return None
+        limits = self._connector.limits_of(wire)
+        return Outgoing(
+            wire,
+            self.service.name,
+            self._router.authority,
+            self._workload,
+            limits.connect_timeout,
+            bool(limits.multiplexed),
+        )
+
+    def _encoded_again(
+        self, codec: Codec, method: Method, seqid: int, args: Any, seconds: float, headers: Mapping[str, str]
+    ) -> tuple[bytes, Outgoing | None]:
+        """A request whose first connection broke, for one of another form.
+
+        :param seconds: that the caller still waits.
+        """
+        request = codec.encode(method.label, ONEWAY if method.oneway else CALL, seqid, args)
+        outgoing = self._outgoing_of(codec.wire)
+        if outgoing is not None:
+            request = outgoing.frame(request, method, seqid, seconds, headers)
+        return request, outgoing
 
     def check(self) -> None:
         """:raises ClosedError: the client is closed."""

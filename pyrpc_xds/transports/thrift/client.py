@@ -48,12 +48,14 @@ class Caller(BaseCaller):
         except DeadlineExceeded as error:
             raise self._attempt(method, started).late(error) from error
         pool: AnyPool = endpoint.connection
+        if destination.cluster.thrift_forms is not None:
+            pool = self._pool(destination, endpoint)
         connection = pool.take_idle()
         if connection is None:
             endpoint, pool, connection = self._open(method, destination, endpoint, started, deadline)
         seqid = next(self._seqids) & 0x7FFFFFFF
         codec = connection.codec
-        outgoing = self._outgoing
+        outgoing = self._outgoing if codec.wire is self._wire else self._outgoing_of(codec.wire)
         try:
             request = codec.encode(method.label, ONEWAY if method.oneway else CALL, seqid, args)
             if outgoing is not None:
@@ -67,15 +69,18 @@ class Caller(BaseCaller):
         try:
             try:
                 data, start = connection.exchange(
-                    request, deadline, method.replies[self._compact], method.oneway, seqid
+                    request, deadline, method.replies[codec.compact], method.oneway, seqid
                 )
             except NotSent:
                 # It broke after the look of take_idle. Nothing of the call has left: once more, on another.
                 pool.discard(connection)
                 endpoint, pool, connection = self._open(method, destination, endpoint, started, deadline)
-                codec = connection.codec
+                before, codec = codec, connection.codec
+                if codec.wire is not before.wire:
+                    left = deadline - monotonic()
+                    request, outgoing = self._encoded_again(codec, method, seqid, args, left, headers)
                 data, start = connection.exchange(
-                    request, deadline, method.replies[self._compact], method.oneway, seqid
+                    request, deadline, method.replies[codec.compact], method.oneway, seqid
                 )
             if method.oneway:
                 value = raised = None
@@ -124,7 +129,7 @@ class Caller(BaseCaller):
         failover = Failover(self._attempt(method, started), destination, endpoint, deadline)
         while True:
             self.check()
-            pool: AnyPool = failover.endpoint.connection
+            pool: AnyPool = self._pool(destination, failover.endpoint)
             try:
                 return failover.endpoint, pool, pool.take_idle() or pool.open(deadline)
             except (PoolClosed, OSError) as error:

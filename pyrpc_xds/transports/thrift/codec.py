@@ -38,6 +38,8 @@ class BinaryCodec:
     That buffer returns stale heap where bytes are missing. The scan is the first guard against it. The second: a
     byte is put after the message, and where it is not the one left over, the decoder has read out of step and
     what it made is dropped.
+
+    :ivar wire: the form of the connection.
     """
 
     compact = False
@@ -45,7 +47,7 @@ class BinaryCodec:
     def __init__(self, wire: Wire, limits: Limits) -> None:
         self.framed = wire.framed and not wire.header
         self.scanner = Scanner(BINARY, limits.frame, limits.depth, limits.elements)
-        self._wire = wire
+        self.wire = wire
         self._depth = limits.depth
         # Everything before the arguments of a message, by kind and name: its packer, its bytes, and its length.
         self._heads: tuple[dict[str, _Head], ...] = ({}, {}, {}, {}, {})
@@ -57,15 +59,15 @@ class BinaryCodec:
         self._in = TCyMemoryBuffer()
         self._read = TCyBinaryProtocol(
             self._in,
-            decode_response=self._wire.decode_response,
-            strict_decode=self._wire.strict_decode,
+            decode_response=self.wire.decode_response,
+            strict_decode=self.wire.strict_decode,
             max_depth=self._depth,
         ).read_struct
 
     def _head(self, name: str, kind: int) -> _Head:
         label = name.encode()
         size = len(label).to_bytes(4, "big")
-        head = bytes((128, 1, 0, kind)) + size + label if self._wire.strict else size + label + bytes((kind,))
+        head = bytes((128, 1, 0, kind)) + size + label if self.wire.strict else size + label + bytes((kind,))
         return struct.Struct(f">{'i' if self.framed else ''}{len(head)}si").pack, head, len(head) + 4
 
     def encode(self, name: str, kind: int, seqid: int, value: Any, of_idl: bool = True) -> bytes:
@@ -135,7 +137,7 @@ class CompactCodec:
     def __init__(self, wire: Wire, limits: Limits) -> None:
         self.framed = wire.framed and not wire.header
         self.scanner = Scanner(COMPACT, limits.frame, limits.depth, limits.elements)
-        self._wire = wire
+        self.wire = wire
 
     def encode(self, name: str, kind: int, seqid: int, value: Any, of_idl: bool = True) -> bytes:
         """See :meth:`BinaryCodec.encode`."""
@@ -160,8 +162,8 @@ class CompactCodec:
         """See :meth:`BinaryCodec.decode`."""
         reader = TCompactProtocol(
             _Reader(data, start, end),
-            decode_response=self._wire.decode_response,
-            strict_decode=self._wire.strict_decode,
+            decode_response=self.wire.decode_response,
+            strict_decode=self.wire.strict_decode,
         )
         try:
             reader.read_struct(value)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from .aio_pool import AioPool
+from .learned import OtherPools
 from .limits import Limits, PoolLimits
 from .mux_pool import MuxPool
 from .pool import Pool
@@ -14,7 +16,7 @@ from .wire import Wire
 class _Connector:
     """Clients whose connectors have one key share the pools.
 
-    :ivar wire: the form of messages.
+    :ivar wire: the usual form of messages.
     :ivar limits: on what servers send.
     """
 
@@ -30,6 +32,11 @@ class _Connector:
         """See :class:`pyrpc_xds.transports.base.Connector`."""
         return (self.kind, self.wire, self.limits, self.pool_limits)
 
+    def limits_of(self, wire: Wire) -> PoolLimits:
+        """Of pools for a form: calls share connections only where their answers can be told apart."""
+        shared = not self.pool_limits.multiplexed or wire.header == "ttheader"
+        return self.pool_limits if shared else replace(self.pool_limits, multiplexed=0)
+
 
 class ThriftConnector(_Connector):
     """From threads."""
@@ -38,8 +45,13 @@ class ThriftConnector(_Connector):
 
     def connect(self, address: str) -> Pool | MuxPool:
         """See :class:`pyrpc_xds.transports.base.Connector`."""
-        pool = MuxPool if self.pool_limits.multiplexed else Pool
-        return pool(address, self.wire, self.limits, self.pool_limits)
+        pool = self._pool(address, self.wire)
+        pool.others = OtherPools(lambda wire: self._pool(address, wire))
+        return pool
+
+    def _pool(self, address: str, wire: Wire) -> Pool | MuxPool:
+        pool_limits = self.limits_of(wire)
+        return (MuxPool if pool_limits.multiplexed else Pool)(address, wire, self.limits, pool_limits)
 
 
 class AioThriftConnector(_Connector):
@@ -49,4 +61,9 @@ class AioThriftConnector(_Connector):
 
     def connect(self, address: str) -> AioPool:
         """See :class:`pyrpc_xds.transports.base.Connector`."""
-        return AioPool(address, self.wire, self.limits, self.pool_limits)
+        pool = self._pool(address, self.wire)
+        pool.others = OtherPools(lambda wire: self._pool(address, wire))
+        return pool
+
+    def _pool(self, address: str, wire: Wire) -> AioPool:
+        return AioPool(address, wire, self.limits, self.limits_of(wire))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from ..._scan import ScanError
@@ -85,7 +84,7 @@ class Opener:
     __slots__ = ("_apache", "_limits", "_protocol", "codec", "header")
 
     def __init__(self, wire: Wire, limits: Limits) -> None:
-        self.codec = codec_for(replace(wire, framed=False), limits)
+        self.codec = codec_for(wire, limits)
         self.header: Header | None = None
         self._limits = limits
         self._apache = wire.header == "theader"

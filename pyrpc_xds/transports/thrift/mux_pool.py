@@ -10,6 +10,7 @@ from typing import Any
 
 from .connection import connect
 from .fork import reset_in_child
+from .learned import OtherPools
 from .limits import Limits, PoolLimits
 from .mux import MuxConnection
 from .mux_call import Broken
@@ -42,12 +43,13 @@ class MuxStream(Stream[MuxConnection]):
 class MuxPool(StreamPool[MuxConnection]):
     """The connections of a client to one endpoint, shared by calls: :class:`.pool.Pool` for multiplexing.
 
-    Guarded by ``_lock``: everything that changes but ``_openers``.
+    Set once: ``others``, as of :class:`.pool.Pool`. Guarded by ``_lock``: everything that changes but ``_openers``.
     """
 
     def __init__(self, address: str, wire: Wire, limits: Limits, pool_limits: PoolLimits) -> None:
         super().__init__(wire, limits, pool_limits.idle)
         self.address = address
+        self.others: OtherPools | None = None
         self._pool_limits = pool_limits
         self._connections: tuple[MuxConnection, ...] = ()
         self._opening = 0
@@ -136,6 +138,8 @@ class MuxPool(StreamPool[MuxConnection]):
 
     def drain(self) -> None:
         """See :meth:`pyrpc_xds.transports.base.Connection.drain`."""
+        if self.others is not None:
+            self.others.drain()
         with self._lock:
             self._closed = True
             connections = self._connections
@@ -146,6 +150,8 @@ class MuxPool(StreamPool[MuxConnection]):
     def close(self) -> None:
         """See :meth:`pyrpc_xds.transports.base.Connection.close`; running calls fail at once."""
         self.drain()
+        if self.others is not None:
+            self.others.close()
         for each in self._connections:
             each.fail(Broken("the client was closed"))
 

@@ -8,6 +8,7 @@ from time import monotonic
 
 from .connection import Connection, connect
 from .fork import reset_in_child
+from .learned import OtherPools
 from .limits import Limits, PoolLimits
 from .wire import Wire
 
@@ -26,7 +27,8 @@ class Pool:
     The way without waiting takes no lock: ``deque`` operations are atomic. The lock guards what is rare:
     opening, closing, waiting.
 
-    Set once: ``address``. Guarded by ``_lock``: ``_open``, ``_opening``, ``_closed``, ``_waiting``.
+    Set once: ``address``, ``others`` (the pools of other forms, where this is the one of the usual form). Guarded by
+    ``_lock``: ``_open``, ``_opening``, ``_closed``, ``_waiting``.
     """
 
     def __init__(self, address: str, wire: Wire, limits: Limits, pool_limits: PoolLimits) -> None:
@@ -42,6 +44,7 @@ class Pool:
         self._open: set[Connection] = set()
         self._opening = 0
         self._closed = False
+        self.others: OtherPools | None = None
         self._waiting = 0
         self._lock = threading.Lock()
         self._freed = threading.Condition(self._lock)
@@ -150,6 +153,8 @@ class Pool:
 
     def drain(self) -> None:
         """See :meth:`pyrpc_xds.transports.base.Connection.drain`."""
+        if self.others is not None:
+            self.others.drain()
         with self._lock:
             self._closed = True
             self._freed.notify_all()
@@ -158,6 +163,8 @@ class Pool:
     def close(self) -> None:
         """See :meth:`pyrpc_xds.transports.base.Connection.close`; running calls fail at once."""
         self.drain()
+        if self.others is not None:
+            self.others.close()
         with self._lock:
             running = list(self._open)
         for connection in running:

@@ -13,12 +13,13 @@ from .aio import AioCaller, AioThriftClient
 from .aio_server import AioThriftServer
 from .client import Caller, ThriftClient
 from .connector import AioThriftConnector, ThriftConnector
+from .learned import Forms
 from .limits import Limits, PoolLimits, ServerLimits
 from .middleware import AsyncMiddleware, Middleware, check_middleware
 from .processor import Processor
 from .server import ThriftServer
 from .service import check_handler, checked_name, describe
-from .wire import Accepted, Wire, wire_from
+from .wire import Accepted
 
 _CLIENT = {
     "target": TARGET,
@@ -74,8 +75,8 @@ class ThriftTransport:
         service: Any,
         target: str,
         *,
-        framing: str = "buffered",
-        protocol: str = "binary",
+        framing: str | None = None,
+        protocol: str | None = None,
         package: str | None = None,
         timeout: float | None = None,
         limits: Limits | None = None,
@@ -93,9 +94,11 @@ class ThriftTransport:
         :param target: ``xds:///host:port``, ``host:port`` or ``direct:///ip:port``.
         :param framing: ``framed``, ``buffered``, ``ttheader`` or ``ttheader-framed`` (Kitex's, with metainfo),
             ``theader`` or ``theader-zlib`` (Apache Thrift's). The first two have no room for attachments: those
-            route the call and go no further.
-        :param protocol: ``binary`` or ``compact`` (in thriftpy2 compact is pure Python, several times slower;
-            Kitex does not speak it).
+            route the call and go no further. ``None``: what the control plane says of the endpoint, else of its
+            cluster, else ``buffered``.
+        :param protocol: ``binary``, ``lax-binary`` (without a version; not in ``ttheader``) or ``compact`` (in
+            thriftpy2 compact is pure Python, several times slower; Kitex does not speak it). ``None``: as ``framing``,
+            else ``binary``.
         :param package: of the path ``/package.Service/Method`` that routes match; by default the IDL's
             ``namespace py``, else ``*``, ``go``, ``java``, else none: ``/Service/Method``.
         :param timeout: seconds for each call (thriftpy2 counts milliseconds); the route's timeout counts
@@ -113,9 +116,9 @@ class ThriftTransport:
         """
         require("xds.thrift.client", _CLIENT, locals())
         check_middleware("xds.thrift.client", middleware)
-        wire = wire_from(framing, protocol, proto_factory, trans_factory)
+        forms = Forms(framing, protocol, proto_factory, trans_factory)
         described = describe(service, package, multiplexed_service)
-        connector = ThriftConnector(wire, limits or Limits(), checked_pool(pool, wire))
+        connector = ThriftConnector(forms.usual, limits or Limits(), checked_pool(pool, forms))
         caller = Caller(
             described,
             target,
@@ -123,6 +126,7 @@ class ThriftTransport:
             connector,
             self._workload(workload),
             middleware,
+            forms,
         )
         caller.mesh = self._mesh
         return ThriftClient(caller, timeout)
@@ -132,8 +136,8 @@ class ThriftTransport:
         service: Any,
         target: str,
         *,
-        framing: str = "buffered",
-        protocol: str = "binary",
+        framing: str | None = None,
+        protocol: str | None = None,
         package: str | None = None,
         timeout: float | None = None,
         limits: Limits | None = None,
@@ -146,9 +150,9 @@ class ThriftTransport:
     ) -> AioThriftClient:
         """The asyncio twin of :meth:`client`, with the same arguments; its methods are awaited."""
         require("xds.thrift.aio_client", _CLIENT, locals())
-        wire = wire_from(framing, protocol, proto_factory, trans_factory)
+        forms = Forms(framing, protocol, proto_factory, trans_factory)
         described = describe(service, package, multiplexed_service)
-        connector = AioThriftConnector(wire, limits or Limits(), checked_pool(pool, wire))
+        connector = AioThriftConnector(forms.usual, limits or Limits(), checked_pool(pool, forms))
         caller = AioCaller(
             described,
             target,
@@ -156,6 +160,7 @@ class ThriftTransport:
             connector,
             self._workload(workload),
             middleware,
+            forms,
         )
         caller.mesh = self._mesh
         return AioThriftClient(caller, timeout)
@@ -183,7 +188,7 @@ class ThriftTransport:
             ``unix:PATH``.
         :param framing: one of :meth:`client`'s, or ``auto``: any, found out from each connection's first bytes
             (:class:`.wire.Accepted`).
-        :param protocol: ``binary``, ``compact`` or ``auto``.
+        :param protocol: ``binary`` (with or without a version), ``compact`` or ``auto``.
         :param labels: of this workload, such as its version.
         :param workers: handlers running at a time.
         :param limits: on connections and on what clients send.
@@ -253,10 +258,10 @@ def _check_handlers(
         check_handler(describe(each), implementation, coroutines)
 
 
-def checked_pool(pool: PoolLimits | None, wire: Wire) -> PoolLimits:
+def checked_pool(pool: PoolLimits | None, forms: Forms) -> PoolLimits:
     """:raises UsageError: calls are to share connections, and the transport cannot tell their answers apart."""
-    if pool is not None and pool.multiplexed and wire.header != "ttheader":
+    if pool is not None and pool.multiplexed and forms.usual.header != "ttheader" and not forms.framing_open:
         raise UsageError(
-            f"multiplexed={pool.multiplexed}: only ttheader and ttheader-framed have it, not {wire}"
+            f"multiplexed={pool.multiplexed}: only ttheader and ttheader-framed have it, not {forms.usual}"
         )
     return pool or PoolLimits()

@@ -42,7 +42,7 @@ class Wire:
     def __str__(self) -> str:
         form = (self.framed, self.header, self.zlib)
         framing = next(name for name, each in FRAMINGS.items() if each == form)
-        return f"{framing} {'compact' if self.compact else 'binary'}"
+        return f"{framing} {'compact' if self.compact else 'binary' if self.strict else 'lax-binary'}"
 
 
 # By the name that users give: framed, header, zlib.
@@ -54,7 +54,10 @@ FRAMINGS = {
     "theader": (False, "theader", False),
     "theader-zlib": (False, "theader", True),
 }
-_PROTOCOLS = {"binary": False, "compact": True}
+# By the name that users give: compact, strict.
+PROTOCOLS = {"binary": (False, True), "lax-binary": (False, False), "compact": (True, True)}
+# One object for each form that a client speaks: of two that are the same one, they can be told at the price of `is`.
+_WIRES: dict[Wire, Wire] = {}
 
 
 def wire_from(framing: str, protocol: str, proto_factory: Any = None, trans_factory: Any = None) -> Wire:
@@ -65,15 +68,15 @@ def wire_from(framing: str, protocol: str, proto_factory: Any = None, trans_fact
     """
     if framing not in FRAMINGS:
         raise UsageError(f"framing={framing!r}: it is one of {', '.join(map(repr, FRAMINGS))}")
-    if protocol not in _PROTOCOLS:
-        raise UsageError(f"protocol={protocol!r}: it is 'binary' or 'compact'")
-    (framed, header, zlib), compact = FRAMINGS[framing], _PROTOCOLS[protocol]
+    if protocol not in PROTOCOLS:
+        raise UsageError(f"protocol={protocol!r}: it is one of {', '.join(map(repr, PROTOCOLS))}")
+    (framed, header, zlib), (compact, strict) = FRAMINGS[framing], PROTOCOLS[protocol]
     if trans_factory is not None:
         name = type(trans_factory).__name__
         if "Framed" not in name and "Buffered" not in name:
             raise UsageError(f"trans_factory={name}: only framed and buffered transports are supported")
         framed, header, zlib = "Framed" in name, "", False
-    strict, decode_response, strict_decode = True, True, False
+    decode_response, strict_decode = True, False
     if proto_factory is not None:
         name = type(proto_factory).__name__
         if "Binary" not in name and "Compact" not in name:
@@ -87,7 +90,8 @@ def wire_from(framing: str, protocol: str, proto_factory: Any = None, trans_fact
             f"framing={framing!r} and binary without a version (strict_write=False): a TTHeader peer tells by the "
             "version's first byte that the message has no length before it; use ttheader-framed, or strict_write=True"
         )
-    return Wire(framed, compact, strict, decode_response, strict_decode, header, zlib)
+    wire = Wire(framed, compact, strict, decode_response, strict_decode, header, zlib)
+    return _WIRES.setdefault(wire, wire)
 
 
 class Accepted:

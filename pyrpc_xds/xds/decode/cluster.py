@@ -8,6 +8,7 @@ from ...model.cluster import DEFAULT_MAX_REQUESTS, Cluster, LbPolicy, TransportS
 from ..names import SubsetKey
 from .common import Refused, decoder, require_ads, type_name
 from .descriptors import message_class
+from .thrift_form import cluster_form
 
 _Proto = message_class("envoy.config.cluster.v3.Cluster")
 _DEFAULT_PRIORITY = 0
@@ -42,9 +43,11 @@ def _sidecar_cluster(message: Any) -> Cluster:
     # TLS is no reason to refuse: the last good version, which may be a plaintext one, would stay in use.
     sockets = _transport_sockets(message)
     if _headless(message):
-        notes = ("headless service (ORIGINAL_DST): calls are spread over every endpoint that EDS has",)
+        notes = ["headless service (ORIGINAL_DST): calls are spread over every endpoint that EDS has"]
+        form = cluster_form(message, notes)
         breakers = _max_requests(message.circuit_breakers)
-        return Cluster(message.name, message.name, LbPolicy.ROUND_ROBIN, breakers, notes, sockets)
+        policy = LbPolicy.ROUND_ROBIN
+        return Cluster(message.name, message.name, policy, breakers, tuple(notes), sockets, form)
     return _eds_cluster(message, sockets)
 
 
@@ -70,12 +73,14 @@ def _eds_cluster(message: Any, sockets: tuple[TransportSocketMatch, ...]) -> Clu
     policy = _lb_policy(message, notes)
     held = {field.name for field, _ in message.ListFields()}
     notes += [f"{field} is not applied" for field in _NOT_APPLIED if field in held]
+    form = cluster_form(message, notes)
     return Cluster(
         name=message.name,
         eds_service_name=message.eds_cluster_config.service_name or message.name,
         lb_policy=policy,
         max_requests=_max_requests(message.circuit_breakers),
         transport_sockets=sockets,
+        thrift_form=form,
         notes=tuple(notes),
     )
 

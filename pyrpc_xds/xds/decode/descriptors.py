@@ -37,7 +37,8 @@ def declare(text: str) -> None:
     """
     for part in text.split("package ")[1:]:
         package, _, body = part.partition(";")
-        name = f"{package}.proto"
+        # A package may be declared in parts, each where it is read.
+        name = f"{package}.{len(_files)}.proto"
         _pool.AddSerializedFile(_file(name, package, body))
         _files.append(name)
         _hold(_pool.FindFileByName(name).message_types_by_name.values())

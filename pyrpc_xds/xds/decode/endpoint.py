@@ -12,8 +12,10 @@ from google.protobuf.message import DecodeError
 
 from ..._parts import Cutter, Malformed
 from ...model.endpoint import ClusterLoadAssignment, Endpoint, Locality
+from ...model.thrift_form import NOT_SAID, ThriftForm
 from .common import MAX_UINT32, Refused, decoder
 from .descriptors import message_class
+from .thrift_form import METADATA, metadata_form
 
 _Proto = message_class("envoy.config.endpoint.v3.ClusterLoadAssignment")
 _SOCKET_MATCH = "envoy.transport_socket_match"
@@ -193,13 +195,51 @@ def _socket_labels(metadata: Any) -> tuple[tuple[str, str], ...]:
     return tuple(sorted((key, value.string_value) for key, value in fields.items()))
 
 
-decode_cluster_load_assignment = decoder("EDS", _Proto, lambda message: message.cluster_name, _assignment)
+# What an endpoint says of the form of Thrift messages: its address, the form, and what is not understood of it.
+_Said = tuple[str, ThriftForm, tuple[str, ...]]
+# What is in the bytes of every assignment that says it. Usually none does, and metadata is not looked at.
+_MARK = METADATA.encode()
+
+
+def _said(entry: Any) -> _Said:
+    notes: list[str] = []
+    form = metadata_form(entry.metadata, notes)
+    return _address(entry), form, tuple(notes)
+
+
+def _with_forms(result: ClusterLoadAssignment, said: Iterable[_Said]) -> ClusterLoadAssignment:
+    forms: dict[str, ThriftForm] = {}
+    odd: dict[str, list[str]] = {}
+    for address, form, notes in said:
+        if form != NOT_SAID:
+            forms.setdefault(address, form)
+        for note in notes:
+            odd.setdefault(note, []).append(address)
+    found = [
+        f"{addresses[0]}{f' and {len(addresses) - 1} more' if len(addresses) > 1 else ''}: {note}"
+        for note, addresses in odd.items()
+    ]
+    return replace(result, thrift_forms=tuple(forms.items()), notes=(*result.notes, *found))
+
+
+def _decoder(build: Callable[[Any], ClusterLoadAssignment]) -> Callable[[bytes], ClusterLoadAssignment]:
+    def with_forms(message: Any) -> ClusterLoadAssignment:
+        groups = [group for group in message.endpoints if group.load_balancing_weight.value]
+        entries = (entry for group in groups for entry in group.lb_endpoints)
+        return _with_forms(build(message), [_said(entry) for entry in entries if entry.HasField("metadata")])
+
+    plain = decoder("EDS", _Proto, lambda message: message.cluster_name, build)
+    thorough = decoder("EDS", _Proto, lambda message: message.cluster_name, with_forms)
+    return lambda raw: (thorough if _MARK in raw else plain)(raw)
+
+
+decode_cluster_load_assignment = _decoder(_assignment)
 """Bytes of an envoy.config.endpoint.v3.ClusterLoadAssignment to its model.
 
 :raises ResourceInvalid: it is not, or breaks a rule.
 """
 
-decode_sidecar_assignment = decoder("EDS", _Proto, lambda message: message.cluster_name, _sidecar_assignment)
+decode_sidecar_assignment = _decoder(_sidecar_assignment)
 """The same with ``socket_labels``.
 
 :raises ResourceInvalid: as :data:`decode_cluster_load_assignment`.
@@ -229,6 +269,8 @@ class FollowingAssignments:
         self._parts: list[list[bytes]] = []
         self._read: list[list[Endpoint]] = []
         self._groups: list[_Group] = []
+        # Of its endpoints that say it, by their bytes.
+        self._said: dict[bytes, _Said] = {}
 
     def __call__(self, raw: bytes) -> ClusterLoadAssignment:
         """:raises ResourceInvalid: see there."""
@@ -243,6 +285,8 @@ class FollowingAssignments:
                 groups.append(self._regroup(index, endpoints, each[1]) or _group(endpoints))
             message = _Proto.FromString(rest)
             result = _assignment(message, lambda index, _: groups[index])
+            if _MARK in raw:
+                result = _with_forms(result, self._resaid(message, parts))
         except (Malformed, DecodeError, Refused):
             # Which says what is wrong, and where.
             return decode_cluster_load_assignment(raw)
@@ -263,6 +307,16 @@ class FollowingAssignments:
         for place, endpoint in zip(new, _read(map(_parsed, [parts[place] for place in new])), strict=True):
             endpoints[place] = endpoint
         return endpoints
+
+    def _resaid(self, message: Any, parts: list[list[bytes]]) -> list[_Said]:
+        weighted = [
+            found
+            for group, found in zip(message.endpoints, parts, strict=True)
+            if group.load_balancing_weight.value
+        ]
+        marked = [part for found in weighted for part in found if _MARK in part]
+        self._said = {part: self._said.get(part) or _said(_parsed(part)) for part in marked}
+        return [self._said[part] for part in marked]
 
     def _regroup(self, index: int, endpoints: list[Endpoint], places: list[int]) -> _Group | None:
         """The group of the version before with other weights at some places; ``None``: it differs in more."""

@@ -169,6 +169,8 @@ message Cluster {
   LoadBalancingPolicy load_balancing_policy = 41;
   CircuitBreakers circuit_breakers = 10;
   core.v3.TransportSocket transport_socket = 24;
+  core.v3.Metadata metadata = 25;
+  map<string, google.protobuf.Any> typed_extension_protocol_options = 36;
   repeated TransportSocketMatch transport_socket_matches = 43;
   google.protobuf.Empty transport_socket_matcher = 59;
   repeated google.protobuf.Empty health_checks = 8;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from pyrpc_xds.errors import Unavailable
 from pyrpc_xds.model.cluster import Cluster, LbPolicy
 from pyrpc_xds.model.endpoint import ClusterLoadAssignment, Endpoint, Locality
 from pyrpc_xds.model.snapshot import ClusterConfig, ClusterFailure
+from pyrpc_xds.model.thrift_form import ThriftForm
 
 
 class Connection:
@@ -235,3 +237,19 @@ def test_close_closes_every_connection() -> None:
         cluster.pick().connection  # noqa: B018
     world.clusters.close()
     assert [connection.events for connection in world.made.values()] == [["closed"], ["closed"]]
+
+
+def test_thrift_forms_follow_what_the_cluster_and_its_endpoints_say() -> None:
+    world = World()
+    cluster = world.cluster("c", "a:1", "b:1")
+    assert cluster.thrift_forms is None
+    silent = state("c", "a:1", "b:1")
+    world.clusters.apply(
+        "c", replace(silent, cluster=replace(silent.cluster, thrift_form=ThriftForm("framed")))
+    )
+    assert cluster.thrift_forms is not None and cluster.thrift_forms["a:1"] == ("framed", "")
+    said = (("b:1", ThriftForm("ttheader")),)
+    world.clusters.apply("c", replace(silent, assignment=replace(silent.assignment, thrift_forms=said)))
+    assert cluster.thrift_forms["a:1"] == ("", "") and cluster.thrift_forms["b:1"] == ("ttheader", "")
+    world.clusters.apply("c", state("c", "a:1", "b:1"))
+    assert cluster.thrift_forms is None

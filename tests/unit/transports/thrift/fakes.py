@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pyrpc_xds.errors import DeadlineExceeded, Unavailable
+from pyrpc_xds.model.thrift_form import ThriftForms
 
 
 class FakeEndpoint:
@@ -23,6 +24,7 @@ class FakeEndpoint:
 
 class FakeCluster:
     name = "fake"
+    thrift_forms: ThriftForms | None = None
 
     def __init__(self, endpoints: list[FakeEndpoint]) -> None:
         self.endpoints = endpoints

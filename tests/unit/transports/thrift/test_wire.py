@@ -8,7 +8,7 @@ from thriftpy2.protocol.binary import TBinaryProtocolFactory as PureBinary
 from pyrpc_xds.errors import UsageError
 from pyrpc_xds.transports.thrift import Limits, ThriftProtocolError
 from pyrpc_xds.transports.thrift.codec import CALL, codec_for
-from pyrpc_xds.transports.thrift.frames import frame_of
+from pyrpc_xds.transports.thrift.frames import frame_of, inbox_for
 from pyrpc_xds.transports.thrift.header import Header
 from pyrpc_xds.transports.thrift.intake import Intake
 from pyrpc_xds.transports.thrift.service import describe
@@ -117,3 +117,12 @@ def test_refused_form_is_named_and_so_are_those_accepted() -> None:
 def test_names() -> None:
     assert str(Wire()) == "framed binary"
     assert str(Wire(framed=False, compact=True)) == "buffered compact"
+
+
+@pytest.mark.parametrize("framing", FRAMINGS)
+def test_codec_of_a_connection_names_the_form_of_its_pool_by_identity(framing: str) -> None:
+    """What a call asks whether it has met another form than the client's usual one."""
+    for protocol in ("binary", "compact"):
+        wire = wire_from(framing, protocol)
+        assert wire_from(framing, protocol) is wire
+        assert inbox_for(wire, LIMITS).codec.wire is wire
