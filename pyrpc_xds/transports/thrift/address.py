@@ -56,7 +56,7 @@ def resolve(address: str, deadline: float) -> list[tuple[int, Any]]:
 
     worker = threading.Thread(target=look_up, name=f"resolve {host}", daemon=True)
     worker.start()
-    worker.join(max(0.0, deadline - monotonic()))
+    worker.join(min(max(0.0, deadline - monotonic()), threading.TIMEOUT_MAX))
     if not found:
         raise TimeoutError(f"{host!r} did not resolve in time")
     if isinstance(found[0], OSError):

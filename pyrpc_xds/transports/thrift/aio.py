@@ -17,7 +17,7 @@ from .answer import answer_of, hung_up, reply_of
 from .caller import BaseCaller
 from .client import AnyPool
 from .codec import CALL, ONEWAY
-from .connection import NotSent
+from .connection import Expired, NotSent
 from .failover import Failover
 from .pool import PoolClosed
 from .service import Method
@@ -62,6 +62,8 @@ class AioCaller(BaseCaller):
         outgoing = self._outgoing if codec.wire is self._wire else self._outgoing_of(codec.wire)
         try:
             request = codec.encode(method.label, ONEWAY if method.oneway else CALL, seqid, args)
+            if len(request) > self._longest:
+                raise self._too_long(method, len(request))
             if outgoing is not None:
                 request = outgoing.frame(request, method, seqid, deadline - monotonic(), headers)
         except BaseException as error:
@@ -91,6 +93,9 @@ class AioCaller(BaseCaller):
                 value, raised = answer_of(method, codec, seqid, data, start)
                 if outgoing is not None:
                     raised = reply_of(connection, raised)
+        except Expired as error:
+            pool.put(connection)
+            raise self._attempt(method, started).late(error, endpoint.address) from error
         except BaseException as error:
             pool.discard(connection)
             if hung_up(error, connection.proven):

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from .connection import NotSent, reading
+from .connection import Expired, NotSent, reading
 from .errors import ThriftProtocolError
 from .foreign import hint
 from .frames import inbox_for
@@ -92,6 +92,8 @@ class AioConnection(asyncio.Protocol):
         transport = self._transport
         if not self.fresh or transport is None or transport.is_closing():
             raise NotSent(None, "the server closed the connection")
+        if self._loop.time() >= deadline:
+            raise Expired
         transport.write(request)
         if transport.is_closing():
             # What closes it at once is that the kernel refused the first byte.

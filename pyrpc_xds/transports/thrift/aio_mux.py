@@ -6,7 +6,7 @@ import asyncio
 from typing import cast
 
 from .aio_connection import expire
-from .connection import NotSent, reading
+from .connection import Expired, NotSent, reading
 from .errors import ThriftProtocolError
 from .frames import Frames
 from .goodbye import is_goodbye
@@ -158,6 +158,8 @@ class AioMuxConnection(asyncio.Protocol):
             raise self._not_sent()
         if transport is None or transport.is_closing():
             raise self._not_sent()
+        if self._loop.time() >= deadline:
+            raise Expired
         self._outbox.send(seqid, request, self.users)
         if transport.is_closing():
             # See :meth:`.aio_connection.AioConnection.exchange`.

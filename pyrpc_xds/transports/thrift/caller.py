@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from typing import Any
 
-from ...errors import ClosedError
+from ...errors import ClosedError, UsageError
 from ..base import Destination, LiveEndpoint, Router
 from .answer import Attempt
 from .codec import CALL, ONEWAY, Codec
@@ -57,6 +57,8 @@ class BaseCaller(ABC):
         # What makes the headers of requests; `None`: the transport has none. Of the usual form, and of others.
         self._outgoing = self._new_outgoing(self._wire)
         self._others: dict[Wire, Outgoing | None] = {}
+        # Bytes of a request; some forms have its length before it.
+        self._longest = connector.limits.frame + 4
         self._default_timeout = pool_limits.call_timeout
         # One sequence for all connections: an answer that belongs to another call is known as such on any of
         # them.
@@ -122,6 +124,12 @@ class BaseCaller(ABC):
 
     def _closed_error(self) -> ClosedError:
         return ClosedError(f"the client of {self.target} is closed")
+
+    def _too_long(self, method: Method, size: int) -> UsageError:
+        return UsageError(
+            f"{method.path} of {self.target}: a request of {size} bytes; the limit is {self._longest - 4}, of "
+            "this client's limits=Limits(frame=...), and servers have theirs"
+        )
 
     def _attempt(self, method: Method, started: float) -> Attempt:
         return Attempt(self.target, method, started)

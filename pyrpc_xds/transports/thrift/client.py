@@ -13,7 +13,7 @@ from ..base import Destination, LiveEndpoint, Snapshot
 from .answer import answer_of, hung_up, reply_of
 from .caller import BaseCaller
 from .codec import CALL, ONEWAY
-from .connection import Connection, NotSent
+from .connection import Connection, Expired, NotSent
 from .failover import Failover
 from .mux_pool import MuxStream
 from .pool import PoolClosed
@@ -58,6 +58,8 @@ class Caller(BaseCaller):
         outgoing = self._outgoing if codec.wire is self._wire else self._outgoing_of(codec.wire)
         try:
             request = codec.encode(method.label, ONEWAY if method.oneway else CALL, seqid, args)
+            if len(request) > self._longest:
+                raise self._too_long(method, len(request))
             if outgoing is not None:
                 request = outgoing.frame(request, method, seqid, deadline - monotonic(), headers)
         except BaseException as error:
@@ -88,6 +90,9 @@ class Caller(BaseCaller):
                 value, raised = answer_of(method, codec, seqid, data, start)
                 if outgoing is not None:
                     raised = reply_of(connection, raised)
+        except Expired as error:
+            pool.put(connection)
+            raise self._attempt(method, started).late(error, endpoint.address) from error
         except BaseException as error:
             pool.discard(connection)
             if hung_up(error, connection.proven):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Any
 
-from .dial import dial
+from .dial import LONGEST_WAIT, dial
 from .foreign import hint
 from .frames import inbox_for
 from .header import Header
@@ -21,9 +21,8 @@ from .limits import Limits
 from .wire import Wire
 
 _RECEIVE = 65536
-# What Python's timeout is moved by at least, and at most set to; seconds.
+# What Python's timeout is moved by at least; seconds.
 _TIMEOUT_STEP = 0.001
-_TIMEOUT_MOST = 3600.0
 _READABLE = select.POLLIN | getattr(select, "POLLRDHUP", 0)
 
 
@@ -36,6 +35,13 @@ def reading(fd: int) -> Callable[[float], list[tuple[int, int]]]:
 
 class NotSent(OSError):
     """The connection broke before the kernel took a byte of the request: the call has not begun."""
+
+
+class Expired(TimeoutError):
+    """The deadline has passed and nothing of the request was sent; the connection is as it was."""
+
+    def __init__(self) -> None:
+        super().__init__("not sent: the deadline had passed")
 
 
 class Connection:
@@ -77,7 +83,7 @@ class Connection:
 
     def readable(self, seconds: float = 0.0) -> bool:
         """Whether there is something to read, or the end of it, within ``seconds``."""
-        return bool(self._poll(min(seconds, _TIMEOUT_MOST) * 1000))
+        return bool(self._poll(min(seconds, LONGEST_WAIT) * 1000))
 
     def exchange(
         self,
@@ -91,11 +97,13 @@ class Connection:
 
         :param deadline: of :func:`time.monotonic`.
         :param seqid: of the request; the connection has no other call, so nothing is made of it here.
-        :raises NotSent: see there.
+        :raises NotSent: see there; :raises Expired: likewise.
         :raises TimeoutError: the deadline has passed.
         :raises OSError: the connection broke; ``EOFError``: the server closed it.
         :raises ThriftProtocolError: the bytes received are refused.
         """
+        if monotonic() >= deadline:
+            raise Expired
         try:
             # Not `send`: that would first wait until the socket is writable, which it nearly always is.
             sent = os.write(self._fd, request)
@@ -130,7 +138,7 @@ class Connection:
             if not -_TIMEOUT_STEP < left - self._timeout < _TIMEOUT_STEP:
                 if left <= 0:
                     raise TimeoutError("no answer in time")
-                self._timeout = left if left < _TIMEOUT_MOST else _TIMEOUT_MOST
+                self._timeout = left if left < LONGEST_WAIT else LONGEST_WAIT
                 self._sock.settimeout(self._timeout)
             try:
                 return self._sock.recv(_RECEIVE)
@@ -145,8 +153,10 @@ class Connection:
         poller.register(self._sock.fileno(), select.POLLOUT)
         while sent < len(request):
             left = deadline - monotonic()
-            if left <= 0 or not poller.poll(left * 1000):
+            if left <= 0:
                 raise TimeoutError(f"the server took {sent} of {len(request)} bytes in time")
+            if not poller.poll(min(left, LONGEST_WAIT) * 1000):
+                continue
             try:
                 sent += os.write(self._fd, view[sent:])
             except BlockingIOError:

@@ -19,19 +19,25 @@ from .fork import close_in_child
 
 P = TypeVar("P", bound=asyncio.Protocol)
 
+LONGEST_WAIT = 3600.0
+"""Seconds that one system call waits at most: beyond 24 days what they count in overflows."""
+
 
 def dial(address: str, deadline: float) -> socket.socket:
     """Connect.
 
-    :param address: ``host:port``, ``[v6]:port`` or ``unix:PATH``; every address of a name is tried in turn.
+    :param address: ``host:port``, ``[v6]:port`` or ``unix:PATH``. Every address of a name is tried in turn, and
+        has its share of the time that is left: one that does not answer leaves some for the next (as in Go's ``net``).
     :param deadline: of :func:`time.monotonic`.
     :raises OSError: no address could be connected to (:class:`TimeoutError`: not in time).
     """
     problem = _no_address(address)
-    for family, name in resolve(address, deadline):
+    names = resolve(address, deadline)
+    for tried, (family, name) in enumerate(names):
+        now = monotonic()
         sock = _socket(family)
         try:
-            _connect(sock, name, deadline)
+            _connect(sock, name, now + (deadline - now) / (len(names) - tried))
             return sock
         except OSError as error:
             sock.close()
@@ -54,19 +60,22 @@ async def dial_in_loop(
     """
     try:
         async with asyncio.timeout_at(deadline):
-            sock = await _dialled(loop, address)
+            sock = await _dialled(loop, address, deadline)
             _, protocol = await loop.create_connection(make, sock=sock)
     except TimeoutError:
         raise TimeoutError("no connection in time") from None
     return protocol
 
 
-async def _dialled(loop: asyncio.AbstractEventLoop, address: str) -> socket.socket:
+async def _dialled(loop: asyncio.AbstractEventLoop, address: str, deadline: float) -> socket.socket:
     problem = _no_address(address)
-    for family, name in await resolve_async(loop, address):
+    names = await resolve_async(loop, address)
+    for tried, (family, name) in enumerate(names):
+        now = loop.time()
         sock = _socket(family)
         try:
-            await loop.sock_connect(sock, name)
+            async with asyncio.timeout_at(now + (deadline - now) / (len(names) - tried)):
+                await loop.sock_connect(sock, name)
             return sock
         except OSError as error:
             sock.close()
@@ -97,7 +106,8 @@ def _connect(sock: socket.socket, name: Any, deadline: float) -> None:
         poller = select.poll()
         poller.register(sock.fileno(), select.POLLOUT)
         left = deadline - monotonic()
-        if left <= 0 or not poller.poll(left * 1000):
+        # The kernel itself gives up earlier.
+        if left <= 0 or not poller.poll(min(left, LONGEST_WAIT) * 1000):
             raise TimeoutError("no connection in time")
         code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     if code:

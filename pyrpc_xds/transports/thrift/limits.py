@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 
 
@@ -33,7 +34,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class PoolLimits:
-    """Limits of a client, per endpoint. Times are in seconds.
+    """Limits of a client, per endpoint. Times are in seconds; ``math.inf``: no limit.
 
     :ivar connections: open at a time; a call waits for a free one until its deadline.
     :ivar idle: kept open between calls.
@@ -52,9 +53,11 @@ class PoolLimits:
     multiplexed: int = 0
 
     def __post_init__(self) -> None:
-        if self.connections < 1 or self.idle < 0 or self.multiplexed < 0:
-            raise ValueError("connections: 1 or more; idle, multiplexed: 0 or more")
-        if not min(self.idle_time, self.connect_timeout, self.call_timeout) > 0:
+        counts = ((self.connections, 1), (self.idle, 0), (self.multiplexed, 0))
+        if not all(isinstance(each, int) and least <= each <= sys.maxsize for each, least in counts):
+            raise ValueError("connections: an int of 1 or more; idle, multiplexed: ints of 0 or more")
+        times = (self.idle_time, self.connect_timeout, self.call_timeout)
+        if not all(isinstance(each, int | float) and each > 0 for each in times):
             raise ValueError("idle_time, connect_timeout, call_timeout: seconds above 0")
 
 

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Sequence
 from time import monotonic
 
-from .connection import Connection, NotSent
+from .connection import Connection, Expired, NotSent
 from .errors import ThriftProtocolError
 from .frames import Frames
 from .goodbye import is_goodbye
@@ -109,8 +109,10 @@ class MuxConnection:
     def exchange(self, request: bytes, deadline: float, seqid: int, oneway: bool) -> tuple[bytes, int]:
         """See :meth:`.connection.Connection.exchange`; the frame, as :meth:`Frames.next` gives it.
 
-        :raises Broken: the connection ended; the call may have run.
+        :raises Expired: see there; :raises Broken: the connection ended; the call may have run.
         """
+        if monotonic() >= deadline:
+            raise Expired
         call = MuxCall(request, oneway)
         with self._lock:
             if not self._takes(seqid):
@@ -168,6 +170,8 @@ class MuxConnection:
                     raise self._not_sent()
                 # Who is not sent does not read either: only a caller that sleeps can be asked to send the rest.
                 send = not call.sent and not self._sending
+                if send and not call.begun and monotonic() >= deadline:
+                    raise Expired
                 read = call.sent and not self._reading
                 if send:
                     self._sending = True

@@ -50,7 +50,7 @@ class Outgoing:
             TRANSPORT_TYPE: "framed" if wire.framed else "unframed",
             FROM_SERVICE: workload,
             TO_SERVICE: to,
-            CONNECT_TIMEOUT: str(max(1, min(_LONGEST, round(connect_timeout * 1000)))),
+            CONNECT_TIMEOUT: str(max(1, round(min(_LONGEST, connect_timeout * 1000)))),
         }
         if not workload:
             del self._ints[FROM_SERVICE]
@@ -79,7 +79,7 @@ class Outgoing:
         serving = None if call is None else call.method
         try:
             template = self._templates.get((method.name, serving)) or self._template(method, serving)
-            milliseconds = max(1, min(_LONGEST, int(seconds * 1000)))
+            milliseconds = max(1, int(min(_LONGEST, seconds * 1000)))
             if not attachments and not passed_on:
                 return template.plain(seqid, milliseconds, message)
             strings, token = carried(attachments, persistent_attachments(), passed_on, self._strings)

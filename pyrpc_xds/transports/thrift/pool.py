@@ -84,7 +84,8 @@ class Pool:
                 self._waiting += 1
                 try:
                     # A connection put back between the caller's look and this one is not announced.
-                    if not self._idle and not self._freed.wait(deadline - monotonic()):
+                    left = min(deadline - monotonic(), threading.TIMEOUT_MAX)
+                    if not self._idle and not self._freed.wait(left):
                         raise PoolFull(
                             f"all {self._pool_limits.connections} connections to {self.address} are in use"
                         )

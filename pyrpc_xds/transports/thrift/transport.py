@@ -101,9 +101,9 @@ class ThriftTransport:
             else ``binary``.
         :param package: of the path ``/package.Service/Method`` that routes match; by default the IDL's
             ``namespace py``, else ``*``, ``go``, ``java``, else none: ``/Service/Method``.
-        :param timeout: seconds for each call (thriftpy2 counts milliseconds); the route's timeout counts
-            where it is shorter, and :attr:`PoolLimits.call_timeout` where there is neither.
-        :param limits: on the answers of servers.
+        :param timeout: seconds for each call (thriftpy2 counts milliseconds), ``math.inf``: no limit; the route's
+            timeout counts where it is shorter, and :attr:`PoolLimits.call_timeout` where there is neither.
+        :param limits: on the answers of servers; ``frame`` on requests as well.
         :param pool: limits on connections, per endpoint.
         :param proto_factory: one of thriftpy2's, instead of ``protocol``.
         :param trans_factory: one of thriftpy2's, instead of ``framing``.

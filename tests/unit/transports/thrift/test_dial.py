@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -11,18 +12,19 @@ from typing import Any
 import pytest
 
 from pyrpc_xds.transports.thrift.dial import dial, dial_in_loop
+from tests.unit.transports.thrift.peers import black_hole
 
-Dialled = Callable[[str], tuple[str, int]]
+Dialled = Callable[..., tuple[str, int]]
 
 
-def in_thread(address: str) -> tuple[str, int]:
-    with dial(address, time.monotonic() + 5) as sock:
+def in_thread(address: str, seconds: float = 5) -> tuple[str, int]:
+    with dial(address, time.monotonic() + seconds) as sock:
         assert sock.gettimeout() == 0.0, "it would block"
         name: tuple[str, int] = sock.getpeername()
         return name
 
 
-def in_loop(address: str) -> tuple[str, int]:
+def in_loop(address: str, seconds: float = 5) -> tuple[str, int]:
     class Kept(asyncio.Protocol):
         transport: asyncio.BaseTransport
 
@@ -31,7 +33,7 @@ def in_loop(address: str) -> tuple[str, int]:
 
     async def main() -> tuple[str, int]:
         loop = asyncio.get_running_loop()
-        protocol = await dial_in_loop(loop, address, loop.time() + 5, Kept)
+        protocol = await dial_in_loop(loop, address, loop.time() + seconds, Kept)
         name: tuple[str, int] = protocol.transport.get_extra_info("peername")
         protocol.transport.close()
         await asyncio.sleep(0)
@@ -64,6 +66,33 @@ def test_next_address_of_a_name_is_tried_where_one_refuses(
     dead, _, port = refused().rpartition(":")
     named(monkeypatch, (dead, int(port)), listener.getsockname())
     assert dialled("two.example:1") == listener.getsockname()
+
+
+def test_next_address_of_a_name_is_tried_where_one_does_not_answer(
+    dialled: Dialled, listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with black_hole() as hole:
+        host, _, port = hole.rpartition(":")
+        named(monkeypatch, (host, int(port)), listener.getsockname())
+        assert dialled("two.example:1", 1.0) == listener.getsockname()
+
+
+def test_name_of_which_no_address_answers_is_left_when_the_time_is_over(
+    dialled: Dialled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with black_hole() as hole:
+        host, _, port = hole.rpartition(":")
+        named(monkeypatch, *[(host, int(port))] * 3)
+        with pytest.raises(TimeoutError, match="no connection in time"):
+            dialled("three.example:1", 0.3)
+
+
+def test_without_a_limit_of_time_the_next_address_is_tried(
+    dialled: Dialled, listener: socket.socket, refused: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead, _, port = refused().rpartition(":")
+    named(monkeypatch, (dead, int(port)), listener.getsockname())
+    assert dialled("two.example:1", math.inf) == listener.getsockname()
 
 
 def test_name_of_which_every_address_refuses_is_refused(
