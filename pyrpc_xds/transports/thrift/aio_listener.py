@@ -60,6 +60,8 @@ class AioListener:
                         _PAUSE, self._loop.add_reader, self._sock, self._accept
                     )
                 return
+            if sock.family != socket.AF_UNIX:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             task = self._loop.create_task(self._welcome(sock))
             self._arriving.add(task)
             task.add_done_callback(partial(self._arrived, sock))
@@ -74,7 +76,8 @@ class AioListener:
             sock.close()
 
     async def close(self) -> None:
-        """Accept no more; what has been accepted is served when this returns."""
+        """Accept no more than has connected by now; what has been accepted is served when this returns."""
+        self._accept()
         self._loop.remove_reader(self._sock)
         if self._again is not None:
             self._again.cancel()

@@ -1,24 +1,29 @@
-"""The asyncio server. Coroutine handlers run in the loop, others in its executor, so that none blocks it."""
+"""The asyncio server. Coroutine handlers run in the loop, others in its threads, so that none blocks it."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import inspect
 import socket
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ...errors import UsageError, started_before
+from ..daemons import DaemonExecutor
+from ..raised import contained
 from .address import format_address, listen
 from .aio_listener import AioListener
 from .aio_peer import AioPeer
+from .call import current_call
+from .goodbye import LEAVING
 from .limits import ServerLimits
 from .log import RateLimitedLog
 from .processor import Processor
 from .signals import SIGNALS
+from .sockets import reset_on_close
 from .wire import Accepted
 
 # How often expired connections are looked for, in seconds.
@@ -52,17 +57,19 @@ class AioThriftServer:
         self.limits = limits
         self.log = RateLimitedLog()
         self.stopping = False
+        self.closing = False
         self._bind_to = address
         self._workers = workers
         # Set by start.
         self._loop: asyncio.AbstractEventLoop | None = None
         self._listener: AioListener | None = None
-        self._executor: ThreadPoolExecutor | None = None
+        self._executor: DaemonExecutor | None = None
         self._ticking: asyncio.TimerHandle | None = None
         # Set while running calls have time to finish.
         self._grace: asyncio.Timeout | None = None
-        # Owned by the loop.
+        # Owned by the loop. Connections; those that have sent all and wait for the client to close its end.
         self._peers: set[AioPeer] = set()
+        self._finished: set[AioPeer] = set()
         self._coroutines: dict[Any, bool] = {}
         self._quiet = asyncio.Event()
         self._stopped = asyncio.Event()
@@ -85,8 +92,15 @@ class AioThriftServer:
         if self._loop is not None or self.stopping:
             raise started_before(self.address or self._bind_to, self.stopping)
         self._loop = loop = asyncio.get_running_loop()
-        # A name that must be looked up would block the loop.
-        sock: socket.socket = await loop.run_in_executor(None, listen, self._bind_to, self.limits.backlog)
+        try:
+            # A name that must be looked up would block the loop.
+            sock: socket.socket = await loop.run_in_executor(None, listen, self._bind_to, self.limits.backlog)
+        except BaseException:
+            self._loop = None
+            raise
+        if self._stopped.is_set():
+            sock.close()
+            raise started_before(self._bind_to, True)
         self.address = format_address(sock.family, sock.getsockname())
         self._listener = AioListener(sock, lambda: AioPeer(self), self, self.log)
         self._ticking = loop.call_later(_TICK, self._tick)
@@ -134,10 +148,11 @@ class AioThriftServer:
                 loop.remove_signal_handler(number)
 
     async def stop(self, grace: float = 30.0) -> None:
-        """Stop accepting, let running calls finish and be answered, then close; a second call waits as well, and may
-        shorten the grace.
+        """Stop accepting, tell clients to go, answer what they have sent, then close (docs/thrift.md); a second call
+        waits as well, and may shorten the grace.
 
-        :param grace: seconds for running calls; they are cancelled after it.
+        :param grace: seconds for all of that; what still runs after it is cancelled. Where nothing runs it takes twice
+            :data:`.goodbye.LEAVING`, or less where all clients close their end sooner.
         """
         if self.stopping:
             if self._grace is not None and not self._grace.expired():
@@ -152,27 +167,41 @@ class AioThriftServer:
             return
         try:
             await self._listener.close()
-            for peer in list(self._peers):
-                if peer.task is None and not peer.calls:
-                    peer.transport.close()
+            self.processor.leaving = True
             async with asyncio.timeout(grace) as self._grace:
-                while self._peers:
-                    self._quiet.clear()
-                    await self._quiet.wait()
+                for peer in self._peers:
+                    peer.say_goodbye()
+                # A client that finds a connection closed learns it before its next call, not with it.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(LEAVING):
+                        await self._none_of(self._peers)
+                self.closing = True
+                for peer in list(self._peers):
+                    peer.finish()
+                await self._none_of(self._peers)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(LEAVING):
+                        await self._none_of(self._finished)
         except TimeoutError:
             pass
         finally:
             self._grace = None
-            for peer in list(self._peers):
-                peer.transport.abort()
+            self.closing = True
+            for peer in [*self._peers, *self._finished]:
+                peer.cut_off()
             if self._ticking is not None:
                 self._ticking.cancel()
             if self._executor is not None:
-                self._executor.shutdown(wait=False)
+                self._executor.shutdown(wait=False, cancel_futures=True)
             self._stopped.set()
         # Aborted transports let go of their sockets in the loop's next turns.
         for _ in range(3):
             await asyncio.sleep(0)
+
+    async def _none_of(self, peers: set[AioPeer]) -> None:
+        while peers:
+            self._quiet.clear()
+            await self._quiet.wait()
 
     def stop_soon(self) -> None:
         """Have the loop stop the server; from any thread."""
@@ -194,8 +223,9 @@ class AioThriftServer:
 
     def joined(self, peer: AioPeer) -> None:
         """A connection has come."""
-        if self.stopping or len(self._peers) >= self.limits.connections:
-            if not self.stopping:
+        # While it stops, those come that were connected before.
+        if self._stopped.is_set() or len(self._peers) >= self.limits.connections:
+            if not self._stopped.is_set():
                 self.log.warning("%r closed a new connection: %d are open, the limit", self, len(self._peers))
             peer.transport.abort()
             return
@@ -204,11 +234,15 @@ class AioThriftServer:
     def left(self, peer: AioPeer) -> None:
         """A connection has gone."""
         self._peers.discard(peer)
+        self._finished.discard(peer)
         self._quiet.set()
 
-    def settled(self) -> None:
-        """A connection has nothing more to answer."""
-        self._quiet.set()
+    def finished(self, peer: AioPeer) -> None:
+        """A connection has sent all that it will, for the server stops."""
+        if peer in self._peers:
+            self._peers.discard(peer)
+            self._finished.add(peer)
+            self._quiet.set()
 
     async def run(self, call: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         """Await a handler, or have a thread run it."""
@@ -222,19 +256,30 @@ class AioThriftServer:
         if is_coroutine:
             return await call(*args)
         if self._executor is None:
-            self._executor = ThreadPoolExecutor(self._workers, thread_name_prefix=f"thrift {self.address}")
-        context = contextvars.copy_context()
-        return await asyncio.get_running_loop().run_in_executor(self._executor, context.run, call, *args)
+            self._executor = DaemonExecutor(self._workers, f"thrift worker {self.address}")
+        run = contextvars.copy_context().run
+        return await asyncio.get_running_loop().run_in_executor(
+            self._executor, contained, run, _on_thread, call, args
+        )
 
     def _tick(self) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
+        for peer in [each for each in self._peers if each.write_by is not None and each.write_by < now]:
+            self.log.warning("closed %s: too slow reading an answer", peer.name)
+            reset_on_close(peer.transport.get_extra_info("socket"))
+            peer.transport.abort()
         for peer in [each for each in self._peers if each.deadline is not None and each.deadline < now]:
             if peer.calls and peer.task is None and not peer.intake.busy:
                 peer.deadline = now + self.limits.idle_timeout
                 continue
-            if peer.task is not None or peer.intake.busy:
-                doing = "reading an answer" if peer.task is not None else "sending a message"
-                self.log.warning("closed %s: too slow %s", peer.name, doing)
+            if peer.intake.busy:
+                self.log.warning("closed %s: too slow sending a message", peer.name)
             peer.transport.abort()
         self._ticking = loop.call_later(_TICK, self._tick)
+
+
+def _on_thread(call: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    # It may have waited for the thread.
+    current_call().refuse_if_late()
+    return call(*args)

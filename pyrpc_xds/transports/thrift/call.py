@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from time import monotonic
 
+from thriftpy2.thrift import TApplicationException
+
 from ...attachments import served
 from ...errors import UsageError
 from ...incoming_deadline import inherit
@@ -31,13 +33,21 @@ class ServerCall:
     :ivar deadline: when the client stops waiting, of :func:`time.monotonic`; ``None``: it did not say, or does not
         wait at all. Calls of the handler inherit it (:mod:`pyrpc_xds.incoming_deadline`).
 
+    :param arrived_at: when it had come, of :func:`time.monotonic`: the client's timeout counts from then, not from
+        when a thread is free for the call.
     :param waited_for: the client waits for an answer: the call is not oneway.
     """
 
     __slots__ = ("_arrived", "backward", "deadline", "header", "method", "peer", "service")
 
     def __init__(
-        self, peer: str, service: str, method: str, header: Header | None, waited_for: bool = True
+        self,
+        peer: str,
+        service: str,
+        method: str,
+        header: Header | None,
+        arrived_at: float,
+        waited_for: bool = True,
     ) -> None:
         self.peer = peer
         self.service = service
@@ -50,7 +60,7 @@ class ServerCall:
             if header.metainfo:
                 self._arrived = arrived(header)
             if waited_for and (milliseconds := header.timeout()):
-                self.deadline = monotonic() + milliseconds / 1000
+                self.deadline = arrived_at + milliseconds / 1000
 
     def __repr__(self) -> str:
         return f"<ServerCall {self.service}.{self.method} from {self.peer}>"
@@ -100,6 +110,17 @@ class ServerCall:
             if name.startswith("biz-"):
                 raise UsageError(f"backward metainfo {name!r}: raise ThriftBizError for a business status")
         self.backward = {**(self.backward or {}), **values}
+
+    def refuse_if_late(self) -> None:
+        """Before the handler runs: of work whose client waits no more, a server with too much to do can only have less.
+
+        :raises TApplicationException: the deadline has passed.
+        """
+        if self.deadline is not None and (late := monotonic() - self.deadline) >= 0:
+            raise TApplicationException(
+                TApplicationException.INTERNAL_ERROR,
+                f"{self.service}.{self.method} did not run: its deadline had passed {late:.3f} s before",
+            )
 
     def enter(self) -> None:
         """Be the current call, with its attachments and deadline, to the end of the current context, which is new

@@ -7,13 +7,18 @@ import socket
 import struct
 import threading
 from collections import deque
+from time import monotonic
 
+from .goodbye import GOODBYE
 from .intake import Intake
+from .sockets import cork
 
 # How long a worker stays with a connection that is silent, in seconds; and the same as the kernel takes it.
 LINGER = 0.01
 _LINGER = struct.pack("ll", 0, int(LINGER * 1_000_000))
 _RECEIVE = 65536
+# Bytes that are taken of what a client has sent when the server stops.
+_LAST = 1 << 20
 # Bytes of answers that are kept back for those that follow.
 _TOGETHER = 16384
 
@@ -28,20 +33,26 @@ class Peer:
     write at any time.
 
     ``deadline`` is :func:`time.monotonic` of when the reactor closes it; ``events`` is what the reactor's selector
-    watches it for; ``any_order``: its client takes answers in any order. ``watched``: it is with a worker, and the
+    watches it for; ``any_order``: its client takes answers in any order. ``arrived``: when bytes of it were read last.
+    ``watched``: it is with a worker, and the
     reactor will take it over when the worker has lent it for too long. Guarded by :class:`.tally.Tally`: ``owned``,
     by a worker; ``in_flight``, calls that run beside; ``lease``, while the owner runs a call.
     """
 
     __slots__ = (
         "_closed",
+        "_corked",
         "_held",
         "_held_size",
         "_lock",
         "_outgoing",
+        "_read_last",
+        "_said_goodbye",
         "any_order",
+        "arrived",
         "deadline",
         "events",
+        "finished",
         "in_flight",
         "intake",
         "lease",
@@ -61,6 +72,9 @@ class Peer:
         self.deadline = deadline
         self.events = 0
         self.any_order = False
+        self.arrived = 0.0
+        # All that it will get has been sent.
+        self.finished = False
         self.watched = False
         self.owned = False
         self.in_flight = 0
@@ -68,6 +82,9 @@ class Peer:
         # The owner's: answers that go out together.
         self._held: list[bytes] = []
         self._held_size = 0
+        self._read_last = False
+        self._said_goodbye = False
+        self._corked = False
         # Guarded by _lock.
         self._lock = threading.Lock()
         self._outgoing: deque[memoryview] = deque()
@@ -90,7 +107,54 @@ class Peer:
             return None
         if not data:
             raise EOFError
+        self.arrived = monotonic()
         return self.intake.take(data)
+
+    def receive_last(self) -> tuple[bytes, int] | None:
+        """As :meth:`receive`, of what is there already; ``None`` from the second time on."""
+        if self._read_last:
+            return None
+        self._read_last = True
+        try:
+            data = self.sock.recv(_LAST, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return None
+        if not data:
+            raise EOFError
+        self.arrived = monotonic()
+        return self.intake.take(data)
+
+    def say_goodbye(self) -> None:
+        """Ask a client that takes answers in any order (over TTHeader, then) to make no more calls here, once.
+
+        :raises OSError: as :meth:`send`.
+        """
+        if not self._said_goodbye:
+            self._said_goodbye = True
+            self.send(GOODBYE)
+
+    def cork(self, on: bool) -> None:
+        """Have the kernel keep back what is sent, for :meth:`finish` may follow; or no more. For the owner."""
+        if on is not self._corked:
+            self._corked = on
+            cork(self.sock, on)
+
+    def finish(self) -> None:
+        """End the sending side: nothing more will come. What the client still sends is for :meth:`drop`: bytes that
+        nobody reads would break the connection, and with it answers that are on their way.
+
+        :raises OSError: the connection broke.
+        """
+        self.finished = True
+        self.sock.shutdown(socket.SHUT_WR)
+
+    def drop(self) -> None:
+        """Read once, for nothing.
+
+        :raises EOFError: the client closed the connection; ``OSError``: it broke.
+        """
+        if not self.sock.recv(_RECEIVE):
+            raise EOFError
 
     def hold(self, answer: bytes) -> None:
         """Send an answer together with those that follow. For the owner, which calls :meth:`release` soon.

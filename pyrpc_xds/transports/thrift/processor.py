@@ -14,7 +14,8 @@ from . import theader, ttheader
 from .biz import biz_strings
 from .call import ServerCall
 from .codec import CALL, EXCEPTION, ONEWAY, REPLY, Codec
-from .errors import ThriftBizError, ThriftProtocolError, sendable
+from .errors import ThriftBizError, ThriftProtocolError, plain, sendable
+from .goodbye import LAST_ANSWER
 from .header import OUT_OF_ORDER, Header, HeaderTooLarge
 from .middleware import AsyncMiddleware, Middleware, chained
 from .service import SEPARATOR, Method, Service, checked_name, describe
@@ -77,6 +78,8 @@ class Processor:
     ) -> None:
         self.service = service
         self.middleware = tuple(middleware)
+        # The server is stopping: answers tell clients to make no further call on their connection.
+        self.leaving = False
         self._expose_errors = expose_errors
         self._served: dict[str, _Served] = {}
         requests: tuple[dict[bytes, Any], dict[bytes, Any]] = ({}, {})
@@ -99,11 +102,14 @@ class Processor:
             for label, node in (nodes or {}).items():
                 all_nodes[prefix.encode() + label] = node
 
-    def request(self, codec: Codec, data: bytes, start: int, header: Header | None, peer: str) -> Request:
+    def request(
+        self, codec: Codec, data: bytes, start: int, header: Header | None, peer: str, arrived: float
+    ) -> Request:
         """Decode the message that ``codec.scanner`` has just passed.
 
         :param header: that came with it, if the transport has any.
         :param peer: the client's address.
+        :param arrived: when its last byte was read, of :func:`time.monotonic`.
         :raises ThriftProtocolError: it is no request, or cannot be decoded. The connection is lost then.
         """
         scanner = codec.scanner
@@ -113,18 +119,22 @@ class Processor:
         seqid = scanner.seqid
         served = self._served.get(name)
         if served is None:
-            call = ServerCall(peer, self.service.name, name, header)
+            call = ServerCall(peer, self.service.name, name, header, arrived)
             return Request(None, name, seqid, scanner.kind == ONEWAY, None, call)
         method = served.method
         struct = method.args()
         codec.decode(struct, data, start + scanner.body, start + scanner.size)
-        call = ServerCall(peer, served.service, method.name, header, not method.oneway)
+        call = ServerCall(peer, served.service, method.name, header, arrived, not method.oneway)
         return Request(served, method.name, seqid, method.oneway, struct, call)
 
     def run(self, request: Request) -> Any:
-        """Call the handler, through the middleware. To be run in a new, empty context."""
+        """Call the handler, through the middleware. To be run in a new, empty context.
+
+        :raises TApplicationException: the client waits no more; :meth:`.call.ServerCall.refuse_if_late`.
+        """
         served = request.served
         assert served is not None
+        request.call.refuse_if_late()
         request.call.enter()
         if self.middleware:
             return chained(self.middleware, served.method.name, lambda args: _call(served, args))(
@@ -135,9 +145,10 @@ class Processor:
     async def run_async(
         self, request: Request, call: Callable[[Callable[..., Any], tuple[Any, ...]], Awaitable[Any]]
     ) -> Any:
-        """:meth:`run` for an event loop, in a context of the connection's: the next call replaces this one there.
+        """:meth:`run` for an event loop, in a context that is the request's and as the server was started in.
 
         :param call: awaits a handler, or has a thread run it.
+        :raises TApplicationException: as for :meth:`run`.
         """
         served = request.served
         assert served is not None
@@ -145,6 +156,7 @@ class Processor:
         def innermost(args: Any) -> Awaitable[Any]:
             return call(getattr(served.handler, served.method.name), served.method.values_of(args))
 
+        request.call.refuse_if_late()
         request.call.replace()
         if self.middleware:
             return await chained(self.middleware, served.method.name, innermost)(request.args)
@@ -164,29 +176,33 @@ class Processor:
         if served is None:
             unknown = f"{self.service.name} has no method {request.name[:200]!r}"
             return self._exception(codec, request, TApplicationException.UNKNOWN_METHOD, unknown)
-        if isinstance(error, TApplicationException):
-            return _encode(codec, request, EXCEPTION, error)
-        result = served.method.result()
         extra: dict[str, str] | None = None
-        if error is None:
-            if served.method.success:
-                result.success = value
-        elif isinstance(error, ThriftBizError):
-            if request.call.header is None:
-                return self._exception(codec, request, TApplicationException.INTERNAL_ERROR, str(error))
-            extra = biz_strings(error)
-        elif not _declared(result, error):
-            logger.error("%s failed", request.label, exc_info=error)
-            return self._failure(codec, request, error)
+        if self.leaving:
+            _say_goodbye(request)
         try:
+            if isinstance(error, TApplicationException):
+                return _encode(codec, request, EXCEPTION, error)
+            result = served.method.result()
+            if error is None:
+                if served.method.success:
+                    result.success = value
+            elif isinstance(error, ThriftBizError):
+                if request.call.header is None:
+                    return self._exception(codec, request, TApplicationException.INTERNAL_ERROR, str(error))
+                extra = biz_strings(error)
+            elif not _declared(result, error):
+                logger.error("%s failed", request.label, exc_info=error)
+                return self._failure(codec, request, "failed", error)
             return _encode(codec, request, REPLY, result, extra)
         except HeaderTooLarge as problem:
             logger.error("what %s sends back does not fit: %s", request.label, problem)
             request.call.backward = None
-            return self._failure(codec, request, problem)
+            return self._failure(codec, request, "failed: what it sends back does not fit", problem)
         except Exception as problem:
-            logger.exception("the result of %s is not of the IDL's type", request.label)
-            return self._failure(codec, request, problem)
+            # Such an error ends its own call; other calls share the connection.
+            what = "result" if error is None else type(error).__name__
+            logger.exception("the %s of %s is not of the IDL's type", what, request.label)
+            return self._failure(codec, request, f"failed: its {what} cannot be encoded", problem)
 
     def busy(self, codec: Codec, request: Request) -> bytes:
         """The answer of a server that is stopping or has no worker: the handler has not run."""
@@ -194,17 +210,18 @@ class Processor:
             return b""
         return self._exception(codec, request, TApplicationException.INTERNAL_ERROR, "the server is stopping")
 
-    def _failure(self, codec: Codec, request: Request, error: BaseException) -> bytes:
-        text = f"{request.label} failed"
+    def _failure(self, codec: Codec, request: Request, what: str, error: BaseException) -> bytes:
+        text = f"{request.label} {what}"
         if self._expose_errors:
-            text += f": {error!r}"
+            text += f": {_shown(error)}"
         return self._exception(codec, request, TApplicationException.INTERNAL_ERROR, text)
 
     def _exception(self, codec: Codec, request: Request, kind: int, text: str) -> bytes:
         error = TApplicationException(kind, text)
         try:
             return _encode(codec, request, EXCEPTION, error)
-        except HeaderTooLarge:
+        except Exception:
+            # What the handler sends back besides.
             request.call.backward = None
             return _encode(codec, request, EXCEPTION, error)
 
@@ -233,6 +250,21 @@ def _encode(
         return answer(came, kind, message)
     ints = answer_ints(kind, came.framed)
     return ttheader.encode(Header(came.seqid, 0, came.protocol, came.framed, (), ints, strings), message)
+
+
+def _say_goodbye(request: Request) -> None:
+    """Where many calls share a connection it is said in a message of its own."""
+    call = request.call
+    if call.header is not None and not call.header.plain and not request.any_order:
+        call.backward = {**(call.backward or {}), **LAST_ANSWER}
+
+
+def _shown(error: BaseException) -> str:
+    """What a handler raised, as text that can be encoded, whatever its class makes of itself."""
+    try:
+        return plain(repr(error))
+    except Exception:
+        return type(error).__name__
 
 
 def _declared(result: Any, error: BaseException) -> bool:

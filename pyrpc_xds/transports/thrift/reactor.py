@@ -7,6 +7,7 @@ message or that does not read its answers is the reactor's and costs no worker.
 from __future__ import annotations
 
 import errno
+import math
 import os
 import queue
 import selectors
@@ -16,11 +17,13 @@ from time import monotonic
 
 from .address import format_address
 from .errors import ThriftProtocolError
+from .goodbye import LEAVING
 from .intake import Intake
 from .limits import ServerLimits
 from .log import RateLimitedLog, logger
 from .peer import Peer
 from .processor import Processor
+from .sockets import reset_on_close
 from .tally import Tally
 from .wire import Accepted
 from .workers import PATIENCE, Workers
@@ -76,6 +79,9 @@ class Reactor(threading.Thread):
         # With workers, which may lend them.
         self._lent: set[Peer] = set()
         self._accept_again = 0.0
+        # The server stops, and the listener is closed; when clients have had the time that they have then.
+        self._leaving = False
+        self._leave_by = math.inf
 
     def __len__(self) -> int:
         return len(self._parked)
@@ -124,11 +130,10 @@ class Reactor(threading.Thread):
         selector = self._selector
         selector.register(self._listener, selectors.EVENT_READ)
         selector.register(self._wake[0], selectors.EVENT_READ)
-        accepting = True
         look_at = monotonic() + _TICK
         try:
             while not self._over.is_set():
-                for key, events in selector.select(PATIENCE if self._lent else _TICK):
+                for key, events in selector.select(self._patience()):
                     if key.data is not None:
                         self._turn(key.data, events)
                     elif key.fileobj is self._listener:
@@ -144,22 +149,19 @@ class Reactor(threading.Thread):
                 self._settle()
                 now = monotonic()
                 self._take_over(now)
-                if self._tally.stopping and accepting:
-                    accepting = False
-                    self._unlisten()
-                    for peer in [each for each in self._parked if not each.outgoing]:
-                        self._unpark(peer)
-                        self._park(peer)
+                if self._tally.stopping and not self._tally.closing:
+                    self._leave(now)
                 if now >= look_at:
                     look_at = now + _TICK
                     self._expire(now)
-                    if accepting and self._accept_again and now >= self._accept_again:
+                    if self._accept_again and now >= self._accept_again and not self._tally.stopping:
                         self._accept_again = 0.0
                         selector.register(self._listener, selectors.EVENT_READ)
         except Exception:
             logger.exception("the reactor of %r failed", self._server)
         finally:
             self._over.set()
+            self._tally.all_read()
             self._unlisten()
             for peer in list(self._parked):
                 self._unpark(peer)
@@ -168,6 +170,36 @@ class Reactor(threading.Thread):
             selector.close()
             for end in self._wake:
                 end.close()
+
+    def _patience(self) -> float:
+        """Seconds for which the reactor may sleep."""
+        if self._lent:
+            return PATIENCE
+        return max(0.0, min(_TICK, self._leave_by - monotonic()))
+
+    def _leave(self, now: float) -> None:
+        """The server is stopping: say so, let clients that are between two calls make the next one, and have the rest.
+
+        A client that finds a connection closed learns it before its next call, not with it.
+        """
+        if not self._leaving:
+            if not self._accept_again:
+                self._accept()
+            self._unlisten()
+            # Not before: a client that is told to go would come again.
+            self._leaving = self._processor.leaving = True
+            self._leave_by = now + LEAVING
+            self._park_anew()
+        if now >= min(self._leave_by, self._tally.stop_by) or not self._tally.open:
+            self._leave_by = math.inf
+            self._tally.closing = True
+            self._park_anew()
+            self._tally.all_read()
+
+    def _park_anew(self) -> None:
+        for peer in [each for each in self._parked if not each.outgoing]:
+            self._unpark(peer)
+            self._park(peer, anew=True)
 
     def _unlisten(self) -> None:
         listener = self._listener
@@ -246,24 +278,61 @@ class Reactor(threading.Thread):
                 self._unpark(peer)
                 self._park(peer)
 
-    def _park(self, peer: Peer) -> None:
-        """Take a connection back: it waits for the client."""
+    def _park(self, peer: Peer, anew: bool = False) -> None:
+        """Take a connection back: it waits for the client.
+
+        :param anew: it was parked before, and the client has had no answer since.
+        """
         peer.watched = False
         self._lent.discard(peer)
+        if self._leaving and self._see_off(peer, anew):
+            return
         now = monotonic()
         if peer.outgoing:
             peer.deadline = now + self._limits.frame_timeout
             self._watch(peer, selectors.EVENT_WRITE)
             return
         self._tally.returned(peer)
-        if self._tally.stopping:
-            if peer.in_flight:
-                self._watch(peer, 0)
-            else:
-                self.close(peer)
-            return
-        peer.deadline = now + (self._limits.frame_timeout if peer.intake.busy else self._limits.idle_timeout)
+        if peer.finished:
+            peer.deadline = now + LEAVING
+        else:
+            peer.deadline = now + (
+                self._limits.frame_timeout if peer.intake.busy else self._limits.idle_timeout
+            )
         self._watch(peer, selectors.EVENT_READ)
+
+    def _see_off(self, peer: Peer, anew: bool) -> bool:
+        """What else there is to do with a connection that is to be parked while the server stops.
+
+        :returns: it is not to be parked.
+        """
+        try:
+            if peer.any_order:
+                peer.say_goodbye()
+            if peer.finished or peer.outgoing or not (self._tally.closing or self._may_go(peer, anew)):
+                peer.cork(False)
+                return False
+            message = None if self._tally.over else peer.receive_last()
+            if message is not None:
+                peer.cork(False)
+                self._hand_over(peer, message)
+                return True
+            # Before the look at what is outgoing: an answer is sent first, and its call over then.
+            if peer.in_flight:
+                self._tally.returned(peer)
+                self._watch(peer, 0)
+                return True
+            if not peer.outgoing:
+                peer.finish()
+            return False
+        except Exception as error:
+            self.workers.lost(peer, error)
+            return True
+
+    @staticmethod
+    def _may_go(peer: Peer, anew: bool) -> bool:
+        """The client waits for nothing, and has just had an answer."""
+        return not (anew or peer.any_order or peer.intake.busy)
 
     def _turn(self, peer: Peer, events: int) -> None:
         """Something happened to a parked connection."""
@@ -273,6 +342,9 @@ class Reactor(threading.Thread):
                 if not peer.outgoing:
                     self._unpark(peer)
                     self._go_on(peer)
+                return
+            if peer.finished:
+                peer.drop()
                 return
             began = peer.intake.busy
             message = peer.receive()
@@ -292,7 +364,7 @@ class Reactor(threading.Thread):
 
         :raises ThriftProtocolError: the bytes are refused.
         """
-        message = None if self._tally.stopping else peer.intake.next()
+        message = None if self._tally.over else peer.intake.next()
         if message is None:
             self._park(peer)
         else:
@@ -321,9 +393,11 @@ class Reactor(threading.Thread):
             if peer.in_flight and not peer.intake.busy and not peer.outgoing:
                 peer.deadline = now + self._limits.idle_timeout
                 continue
-            if peer.intake.busy or peer.outgoing:
+            if (peer.intake.busy or peer.outgoing) and not peer.finished:
                 doing = "reading an answer" if peer.outgoing else "sending a message"
                 self._log.warning("closed %s: too slow %s", peer.name, doing)
+            if peer.outgoing:
+                reset_on_close(peer.sock)
             self._unpark(peer)
             self.close(peer)
 

@@ -9,6 +9,7 @@ from time import monotonic
 
 from ...errors import UsageError, started_before
 from .address import format_address, listen
+from .goodbye import LEAVING
 from .limits import ServerLimits
 from .processor import Processor
 from .reactor import Reactor
@@ -120,10 +121,11 @@ class ThriftServer:
                     self.stop(0.0)
 
     def stop(self, grace: float = 30.0) -> None:
-        """Stop accepting, let running calls finish and be answered, then close. Calling it again waits as
-        well, and may shorten the grace.
+        """Stop accepting, tell clients to go, answer what they have sent, then close (docs/thrift.md). Calling it
+        again waits as well, and may shorten the grace.
 
-        :param grace: seconds for running calls; their connections are closed after it.
+        :param grace: seconds for all of that; what still runs after it is cut off. Where nothing runs it takes twice
+            :data:`.goodbye.LEAVING`, or less where all clients close their end sooner.
         """
         deadline = monotonic() + grace
         first = self._tally.stop(deadline)
@@ -136,6 +138,8 @@ class ThriftServer:
             return
         reactor.wake()
         running = self._tally.wait_until_quiet()
+        if not running:
+            self._tally.wait_until_closed(LEAVING)
         for peer in running:
             shutdown(peer.sock)
         reactor.end()

@@ -14,7 +14,9 @@ class Tally:
 
     Guarded by ``_lock``: everything that changes, :attr:`.Peer.owned`, ``in_flight`` and ``lease`` included.
 
-    :ivar stopping: no further message is to be begun.
+    :ivar stopping: clients are told to go; a connection that carries one call at a time is closed with its next answer.
+    :ivar closing: every connection is closed once what it held at that moment is answered.
+    :ivar over: no further message is to be begun.
     """
 
     def __init__(self) -> None:
@@ -23,7 +25,15 @@ class Tally:
         self._open = 0
         self._running: set[Peer] = set()
         self._stop_by = math.inf
+        self._all_read = False
         self.stopping = False
+        self.closing = False
+        self.over = False
+
+    @property
+    def stop_by(self) -> float:
+        """The deadline of :meth:`stop`."""
+        return self._stop_by
 
     @property
     def open(self) -> int:
@@ -39,6 +49,8 @@ class Tally:
         """One connection less."""
         with self._lock:
             self._open -= 1
+            if not self._open:
+                self._quiet.notify_all()
 
     def owned(self, peer: Peer) -> None:
         """A message of the connection is a worker's."""
@@ -98,9 +110,9 @@ class Tally:
                     self._quiet.notify_all()
 
     def stop(self, deadline: float) -> bool:
-        """Begin nothing more; a second call may bring the deadline forward.
+        """Begin to stop; a second call may bring the deadline forward.
 
-        :param deadline: of :func:`time.monotonic`, for :meth:`wait_until_quiet`.
+        :param deadline: of :func:`time.monotonic`, for the waits.
         :returns: whether this is the first call.
         """
         with self._lock:
@@ -109,9 +121,26 @@ class Tally:
             self._quiet.notify_all()
             return first
 
-    def wait_until_quiet(self) -> list[Peer]:
-        """Wait until nothing runs or the deadline of :meth:`stop`; the connections on which calls still run."""
+    def all_read(self) -> None:
+        """After :meth:`stop`: each connection that no worker has was read for the last time."""
         with self._lock:
-            while self._running and (left := self._stop_by - monotonic()) > 0:
+            self._all_read = True
+            self._quiet.notify_all()
+
+    def wait_until_quiet(self) -> list[Peer]:
+        """Wait until all is read and nothing runs, or the deadline of :meth:`stop`.
+
+        :returns: the connections on which calls still run.
+        """
+        with self._lock:
+            while (self._running or not self._all_read) and (left := self._stop_by - monotonic()) > 0:
                 self._quiet.wait(left)
+            self.over = True
             return list(self._running)
+
+    def wait_until_closed(self, seconds: float) -> None:
+        """Wait until all connections are closed, so many seconds, or the deadline of :meth:`stop`."""
+        with self._lock:
+            until = monotonic() + seconds
+            while self._open and (left := min(until, self._stop_by) - monotonic()) > 0:
+                self._quiet.wait(left)

@@ -123,7 +123,7 @@ class Workers:
         :param now: of :func:`time.monotonic`.
         """
         lease = peer.lease
-        if lease is None or now - lease[0] < PATIENCE or self._tally.stopping:
+        if lease is None or now - lease[0] < PATIENCE or self._tally.over:
             return False
         if not self._tally.take_over(peer, lease, self._limits.in_flight):
             return False
@@ -177,11 +177,11 @@ class Workers:
         """Answer one message after another for as long as the connection may stay with this worker."""
         message: Message | None = first
         intake, processor = peer.intake, self._processor
-        while message is not None:
+        while message is not None and not self._tally.over:
             inbox = intake.inbox
             assert inbox is not None
             codec = inbox.codec
-            request = processor.request(codec, *message, inbox.header, peer.name)
+            request = processor.request(codec, *message, inbox.header, peer.name, peer.arrived)
             if request.any_order:
                 outcome = self._overtakable(peer, codec, request)
                 if outcome is None:
@@ -192,13 +192,15 @@ class Workers:
             else:
                 answer = processor.answer(codec, request, *self._run(request))
                 if answer:
+                    if self._tally.stopping and not inbox.pending:
+                        peer.cork(True)
                     peer.send(answer)
-            if peer.outgoing or self._tally.stopping:
+            if peer.outgoing:
                 break
             message = intake.next() if inbox.pending else None
             if message is None:
                 peer.release()
-                if peer.outgoing or not self._room:
+                if peer.outgoing or self._tally.stopping or not self._room:
                     break
                 message = peer.receive()
             elif not self._room and self._ready.qsize():
@@ -251,7 +253,7 @@ class Workers:
         if not self._tally.begin_beside(peer, self._limits.in_flight):
             return False
         try:
-            following = None if self._tally.stopping else peer.intake.next()
+            following = None if self._tally.over else peer.intake.next()
         except ThriftProtocolError:
             self._tally.end_beside(peer, False)
             raise

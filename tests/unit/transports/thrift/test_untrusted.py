@@ -174,7 +174,7 @@ def test_nothing_is_kept_of_names_that_clients_make_up() -> None:
             name = b"\xff" * 1000 + str(number).encode()
             data = message(name, b"\0")
             codec.scanner.whole(data, 0, None)
-            request = processor.request(codec, data, 0, None, "peer")
+            request = processor.request(codec, data, 0, None, "peer", 0.0)
             assert b"has no method" in processor.answer(codec, request, None, None)
         assert tracemalloc.get_traced_memory()[0] < 64 * 1024
     finally:
