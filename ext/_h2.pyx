@@ -143,6 +143,8 @@ cdef int _bind(void *library) except -1:
         library, "session_callbacks_set_on_header_callback")
     api.on_frame = <void (*)(void *, void *) noexcept nogil> _symbol(
         library, "session_callbacks_set_on_frame_recv_callback")
+    api.on_framed = <void (*)(void *, void *) noexcept nogil> _symbol(
+        library, "session_callbacks_set_before_frame_send_callback")
     api.on_sent = <void (*)(void *, void *) noexcept nogil> _symbol(
         library, "session_callbacks_set_on_frame_send_callback")
     api.on_not_sent = <void (*)(void *, void *) noexcept nogil> _symbol(
@@ -278,6 +280,7 @@ cdef struct State:
     # The end.
     bint closed
     bint unsent
+    uint64_t batch
     bint reset_by_peer
     bint reset_here
     uint32_t error_code
@@ -310,7 +313,6 @@ cdef struct Core:
     State *changed_last
     bint settings_received
     bint goaway
-    int32_t goaway_last
     uint32_t goaway_code
     Buffer debug
     int pings
@@ -319,6 +321,8 @@ cdef struct Core:
     # No request after this one is taken: what a GOAWAY says that was sent, or waits to be.
     int32_t last_taken
     bint pending
+    # Counts what is gathered to be written at once.
+    uint64_t batch
 
 cdef State *opened(Core *core, int32_t stream_id) noexcept nogil:
     cdef State *state = <State *> calloc(1, sizeof(State))
@@ -485,11 +489,19 @@ cdef int on_frame(void *session, const Frame *frame, void *user) noexcept nogil:
     elif frame.type == GOAWAY_FRAME:
         goaway = <const GoAway *> frame
         core.goaway = True
-        core.goaway_last = goaway.last_stream_id
         core.goaway_code = goaway.error_code
         core.debug.length = 0
         if goaway.debug_length:
             put(&core.debug, goaway.debug, min(goaway.debug_length, <size_t> DEBUG_KEPT))
+    return 0
+
+cdef int on_framed(void *session, const Frame *frame, void *user) noexcept nogil:
+    cdef Core *core = <Core *> user
+    cdef State *state
+    if not core.server and frame.type == HEADERS_FRAME:
+        state = <State *> api.user(session, frame.stream_id)
+        if state != NULL:
+            state.batch = core.batch
     return 0
 
 cdef int on_sent(void *session, const Frame *frame, void *user) noexcept nogil:
@@ -726,9 +738,14 @@ cdef class Stream:
     @property
     def unsent(self):
         """Whether nothing of it has been sent, nor is on its way; of a request."""
+        cdef State *state = self.state
+        cdef Session session = self.session
         # nghttp2 knows a stream from when it frames the headers until it is over.
-        return self.state.unsent or (
-            not self.state.closed and api.user(self.session.core.session, self.state.id) == NULL
+        if state.unsent or not state.closed and api.user(session.core.session, state.id) == NULL:
+            return True
+        # Framed, and the socket took nothing of what was to be written with it before it was closed.
+        return (
+            session.closing and not session.writing and not session.written and state.batch == session.core.batch
         )
 
     @property
@@ -855,6 +872,7 @@ cdef class Session:
         api.on_begin_headers(callbacks, <void *> on_begin_headers)
         api.on_header(callbacks, <void *> on_header)
         api.on_frame(callbacks, <void *> on_frame)
+        api.on_framed(callbacks, <void *> on_framed)
         api.on_sent(callbacks, <void *> on_sent)
         api.on_not_sent(callbacks, <void *> on_not_sent)
         api.on_data(callbacks, <void *> on_data)
@@ -1001,11 +1019,6 @@ cdef class Session:
     def broken(self):
         """How many streams were reset here because the peer broke the protocol in them."""
         return self.core.broken
-
-    @property
-    def last_taken(self):
-        """The last request that is taken, by its stream's number: what was said by GOAWAY, or is to be."""
-        return self.core.last_taken
 
     @property
     def streams(self):
@@ -1182,6 +1195,7 @@ cdef class Session:
         cdef ssize_t length = 0
         self.gathered.length = 0
         self.written = 0
+        self.core.batch += 1
         self.core.pending = False
         while self.gathered.length < SEND_AT_ONCE:
             length = api.send(self.core.session, &data)

@@ -68,6 +68,7 @@ cdef struct Library:
     void (*on_begin_headers)(void *, void *) noexcept nogil
     void (*on_header)(void *, void *) noexcept nogil
     void (*on_frame)(void *, void *) noexcept nogil
+    void (*on_framed)(void *, void *) noexcept nogil
     void (*on_sent)(void *, void *) noexcept nogil
     void (*on_not_sent)(void *, void *) noexcept nogil
     void (*on_data)(void *, void *) noexcept nogil

@@ -54,7 +54,6 @@ class Session:
     pings: int
     resets: int
     broken: int
-    last_taken: int
     streams: int
     being_read: bool
     rested: bool

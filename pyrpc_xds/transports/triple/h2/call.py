@@ -59,7 +59,7 @@ class UnaryUnary:
             (b"user-agent", endpoint.user_agent.encode()),
         ]
         self._block = endpoint.module.Block(pairs)
-        self._room = _HEADER_BYTES - wire.size((*pair, True) for pair in pairs)
+        self._room = _HEADER_BYTES - wire.listed((*pair, True) for pair in pairs)
         if self._room < 0:
             self._most_sent = -1  # every call is grpcio's
 
@@ -95,7 +95,7 @@ class UnaryUnary:
         if metadata is not None:
             metadata = tuple(metadata)
             fields = wire.sent(metadata)
-            if fields is None or len(fields) > _MOST_FIELDS or wire.size(fields) > self._room:
+            if fields is None or len(fields) > _MOST_FIELDS or wire.listed(fields) > self._room:
                 return None
             extra = fields
         until = None

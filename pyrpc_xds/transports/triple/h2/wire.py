@@ -94,8 +94,8 @@ def sent(metadata: Iterable[tuple[Any, Any]]) -> tuple[Field, ...] | None:
     return tuple(fields)
 
 
-def size(fields: Iterable[Field]) -> int:
-    """Bytes of header fields, as RFC 9113 counts a header list."""
+def listed(fields: Iterable[Field]) -> int:
+    """Bytes of a header list, as RFC 9113 (6.5.2) counts them."""
     return sum(len(name) + len(value) + 32 for name, value, _ in fields)
 
 

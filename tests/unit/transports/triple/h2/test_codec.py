@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -49,6 +50,56 @@ class Pair:
                 changed += self.client.receive(piece)
         self.server.sent()
         return changed
+
+
+class TestUnsent:
+    """Whether the peer can know of a request."""
+
+    @pytest.fixture
+    def ends(self, h2: Any) -> Iterator[tuple[Any, socket.socket]]:
+        """A client that has said hello, and the socket of its peer."""
+        ours, theirs = socket.socketpair()
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        session = h2.Session(False, *LIMITS, 0)
+        session.attach(ours.detach())
+        session.flush()
+        yield session, theirs
+        session.close()
+        theirs.close()
+
+    def test_request_that_is_not_written_yet_is_unsent(
+        self, h2: Any, ends: tuple[Any, socket.socket]
+    ) -> None:
+        session, _ = ends
+        stream = session.request(h2.Block(REQUEST), (), b"")
+        assert stream.unsent
+        session.flush()
+        assert not stream.unsent
+        session.close()
+        assert not stream.unsent
+
+    def test_request_that_the_socket_does_not_take_is_unsent(
+        self, h2: Any, ends: tuple[Any, socket.socket]
+    ) -> None:
+        session, theirs = ends
+        before = session.request(h2.Block(REQUEST), (), b"")
+        session.flush()
+        theirs.close()
+        stream = session.request(h2.Block(REQUEST), (), b"")
+        with pytest.raises(OSError):
+            session.flush()
+        assert not stream.unsent  # as long as it may still be written
+        session.close()
+        assert (before.unsent, stream.unsent) == (False, True)
+
+    def test_request_that_the_socket_took_a_part_of_is_sent(
+        self, h2: Any, ends: tuple[Any, socket.socket]
+    ) -> None:
+        session, _ = ends
+        stream = session.request(h2.Block(REQUEST), (), b"x" * 60_000)
+        assert not session.flush()
+        session.close()
+        assert not stream.unsent
 
 
 @pytest.mark.parametrize("size", [0, 1, 16_384, 65_531, 99_000])

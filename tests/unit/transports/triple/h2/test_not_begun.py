@@ -196,6 +196,27 @@ def test_goaway_that_came_before_the_connection_broke_is_read(endpoint: Callable
             call(b"", timeout=5)
 
 
+def test_call_that_could_not_be_written_is_made_again(dial: Dial) -> None:
+    go, gone = threading.Event(), threading.Event()
+
+    def resets(peer: Peer) -> None:
+        answers(peer)
+        assert go.wait(10)
+        peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.socket.close()
+        gone.set()
+
+    def serialize(request: bytes) -> bytes:
+        if request:  # the connection has been picked
+            go.set()
+            assert gone.wait(10)
+        return request
+
+    with Server(resets, answers) as server:
+        call = dial(server.address).channel.unary_unary(PATH, serialize)
+        assert [call(b"", timeout=5), call(b"x", timeout=5)] == [b"yes", b"yes"]
+
+
 def test_endpoint_that_leaves_between_pick_and_call_costs_no_call(
     connect: Connect, start: Start, pb: Any, pb_grpc: Any
 ) -> None:
