@@ -15,7 +15,8 @@ from . import builtin
 from .generic import handlers as generic
 from .health import Health
 from .http import HttpOptions
-from .services import Registrar, Services, selection, variant
+from .services import Registrar, Services
+from .variant import selection, variant
 
 # Addresses that are grpcio's own business.
 _OTHER_SCHEMES = ("unix-abstract:", "vsock:")

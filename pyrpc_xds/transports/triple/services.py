@@ -1,9 +1,8 @@
-"""The services of a server, by Dubbo's service group and version.
+"""The services of a server, by Dubbo's service group and version (:mod:`.variant`).
 
-Dubbo may have several implementations of one interface in one server, told apart by group and version; a call
-names them in the headers ``tri-service-group`` and ``tri-service-version``. As in dubbo-go (3.3.0), they select
-by equality, and a call without them selects the implementation without them. Unlike there, a service that was
-never added under a group or version answers to all: it is a plain gRPC service, and so does Dubbo Java (3.3.4).
+As in dubbo-go (3.3.0), those that a call names select by equality, and a call without them selects the implementation
+without them. Unlike there, a service that was never added under a group or version answers to all: it is a plain gRPC
+service, and so does Dubbo Java (3.3.4).
 """
 
 from __future__ import annotations
@@ -14,37 +13,9 @@ from typing import Any
 import grpc
 
 from ...arguments import is_async
-from ...attachments import checked
 from ...errors import UsageError
 from .grpc_json import accepting_json
-
-VERSION_HEADER = "tri-service-version"
-GROUP_HEADER = "tri-service-group"
-
-#: Group and version.
-Variant = tuple[str, str]
-_PLAIN: Variant = ("", "")
-# Dubbo's way to write "no version".
-_NO_VERSION = "0.0.0"
-
-
-def variant(group: str, version: str) -> Variant:
-    """The key of a group and version as Dubbo compares them."""
-    return group, "" if version == _NO_VERSION else version
-
-
-def selection(default: Variant, group: str | None, version: str | None) -> Variant:
-    """The key where ``None`` means the default's."""
-    return variant(default[0] if group is None else group, default[1] if version is None else version)
-
-
-def headers(group: str, version: str) -> tuple[tuple[str, str], ...]:
-    """The metadata that selects them.
-
-    :raises UsageError: one of them cannot travel as a header.
-    """
-    selected = zip((GROUP_HEADER, VERSION_HEADER), variant(group, version), strict=True)
-    return tuple(checked({name: value for name, value in selected if value}).items())
+from .variant import GROUP_HEADER, PLAIN, VERSION_HEADER, Variant, variant
 
 
 class NotImplementedHere(Exception):
@@ -71,7 +42,7 @@ class Services(grpc.GenericRpcHandler):  # type: ignore[type-arg]
         """The services, in the order in which they were added."""
         return tuple(self._names)
 
-    def register(self, service: str, handlers: Mapping[str, Any], selected: Variant = _PLAIN) -> None:
+    def register(self, service: str, handlers: Mapping[str, Any], selected: Variant = PLAIN) -> None:
         """Add the methods of a service.
 
         :raises UsageError: one is a coroutine function, and the server's handlers run on threads.
@@ -84,7 +55,7 @@ class Services(grpc.GenericRpcHandler):  # type: ignore[type-arg]
         for method, handler in handlers.items():
             self._methods.setdefault(f"/{service}/{method}", {})[selected] = handler
 
-    def extend(self, generic: Iterable[Any], selected: Variant = _PLAIN) -> None:
+    def extend(self, generic: Iterable[Any], selected: Variant = PLAIN) -> None:
         """Add :class:`grpc.GenericRpcHandler` objects."""
         for handler in generic:
             if isinstance(handler, grpc.ServiceRpcHandler):
@@ -121,8 +92,8 @@ class Services(grpc.GenericRpcHandler):  # type: ignore[type-arg]
                 version = value
         selected = variant(group, version)
         variants = self._variants.get(service)
-        if selected != _PLAIN and (variants is None or variants == {_PLAIN}):
-            selected = _PLAIN
+        if selected != PLAIN and (variants is None or variants == {PLAIN}):
+            selected = PLAIN
         found = self._find(path, selected, handler_call_details)
         if found is None and method:
             # Dubbo's Java interfaces say sayHello where the IDL says SayHello; its servers know both.
@@ -159,7 +130,7 @@ class Registrar:
     :param services: gets the service, under ``selected``.
     """
 
-    def __init__(self, services: Services, selected: Variant = _PLAIN) -> None:
+    def __init__(self, services: Services, selected: Variant = PLAIN) -> None:
         self._services = services
         self._selected = selected
 
@@ -170,9 +141,6 @@ class Registrar:
     def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, Any]) -> None:
         """As :meth:`grpc.Server.add_registered_method_handlers`."""
         self._services.register(service_name, method_handlers, self._selected)
-
-
-# A stream both ways: grpcio then waits for no request before it calls the handler.
 
 
 def _unimplemented(details: str) -> Any:
@@ -190,4 +158,5 @@ def _unimplemented_async(details: str) -> Any:
 
 
 def _refusing(refuse: Callable[..., Any]) -> Any:
+    # A stream both ways: grpcio then waits for no request before it calls the handler.
     return grpc.stream_stream_rpc_method_handler(refuse)

@@ -26,8 +26,8 @@ from ..base import Mesh
 from . import application as application_name
 from .channel import TripleChannel
 from .options import DEFAULT_GRACE, with_codec
-from .services import headers
 from .target import Targets
+from .variant import headers
 from .weak_sets import members
 
 if TYPE_CHECKING:  # imported by who serves, and by who uses asyncio
