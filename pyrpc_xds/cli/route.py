@@ -11,6 +11,7 @@ from rich.markup import escape
 from ..client import XdsClient
 from ..errors import CallError
 from ..model.snapshot import ClusterConfig, ClusterState
+from ..model.thrift_form import NOT_SAID, ThriftForms
 from ..routing.explain import RouteExplanation
 from ..routing.snapshot import CompiledSnapshot
 from .app import (
@@ -83,6 +84,16 @@ def endpoints_of(state: ClusterState) -> tuple[list[str], str]:
     return [], NO_ENDPOINTS
 
 
+def thrift_of(state: ClusterState) -> dict[str, str]:
+    """The form of Thrift messages that the control plane gives: by address of an endpoint, and of the cluster under
+    ``*``. A client that is told a form by its arguments speaks that one."""
+    if not isinstance(state, ClusterConfig):
+        return {}
+    said = ThriftForms(state.cluster.thrift_form, state.assignment.thrift_forms)
+    found = {"*": state.cluster.thrift_form, **said}
+    return {place: str(form) for place, form in found.items() if form != NOT_SAID}
+
+
 def notes_of(snapshot: CompiledSnapshot) -> list[str]:
     """What was received and is not applied."""
     config = snapshot.config
@@ -98,8 +109,10 @@ def show_json(snapshot: CompiledSnapshot, path: str, headers: dict[str, str], no
     explanation = snapshot.table.explain(path, headers)
     clusters: list[dict[str, Any]] = []
     for name, weight in explanation.clusters:
-        addresses, problem = endpoints_of(snapshot.config.clusters[name])
-        clusters.append({"name": name, "weight": weight, "endpoints": addresses, "error": problem})
+        state = snapshot.config.clusters[name]
+        addresses, problem = endpoints_of(state)
+        shown_cluster = {"name": name, "weight": weight, "endpoints": addresses, "error": problem}
+        clusters.append({**shown_cluster, "thrift": thrift_of(state)})
     failed = bool(explanation.error) or any(cluster["error"] for cluster in clusters)
     timeout = None if explanation.error else snapshot.route(path, headers).timeout
     listener = snapshot.config.listener.name
@@ -149,6 +162,9 @@ def show(snapshot: CompiledSnapshot, path: str, headers: dict[str, str], notes: 
             f"[red]{escape(problem)}[/]" if problem else escape(", ".join(addresses[:SHOWN_ENDPOINTS])) + more
         )
         console.print(f"Cluster [bold]{escape(name)}[/] {weight / total:.0%}: {content}", soft_wrap=True)
+        for place, form in list(thrift_of(snapshot.config.clusters[name]).items())[:SHOWN_ENDPOINTS]:
+            of = "" if place == "*" else f" to {escape(place)}"
+            console.print(f"     [dim]Thrift{of}: {escape(form)}[/]", soft_wrap=True)
     for note in notes:
         console.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
     return failed

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from .cluster_patches import THRIFT_OPTIONS
 from .envoy import (
     CertificateProviderPluginInstance,
     CertificateValidationContext,
@@ -22,7 +23,12 @@ from .envoy import (
     CommonTlsContext,
     CommonTlsContextCertificateProviderInstance,
     CommonTlsContextCombinedCertificateValidationContext,
+    Metadata,
+    ProtocolType,
+    Struct,
+    ThriftProtocolOptions,
     TransportSocket,
+    TransportType,
     UpstreamTlsContext,
 )
 from .names import NodeView, parse_cluster_name
@@ -57,6 +63,7 @@ def build_cluster(mesh: Mesh, node: NodeView, name: str) -> Cluster | None:
     )
     if policy is not None:
         _apply(cluster, policy)
+    _patch(cluster, mesh, node)
     return cluster
 
 
@@ -92,6 +99,24 @@ def merge_subset_policy(
             merged, outlier_detection=own.outlier_detection, min_health_percent=own.min_health_percent
         )
     return merged
+
+
+def _patch(cluster: Cluster, mesh: Mesh, node: NodeView) -> None:
+    """Merge what EnvoyFilters say: as in istiod the entry of a map replaces the one of the same key."""
+    patches = [patch for each in mesh.envoy_filters if each.concerns(node) for patch in each.patches]
+    metadata: dict[str, Struct] = {}
+    for patch in patches:
+        if not patch.meets(cluster.name):
+            continue
+        metadata.update((key, Struct.from_dict(dict(value))) for key, value in patch.metadata)
+        if patch.thrift is not None:
+            transport, protocol = patch.thrift
+            options = ThriftProtocolOptions(
+                transport=TransportType[transport], protocol=ProtocolType[protocol]
+            )
+            cluster.typed_extension_protocol_options = {THRIFT_OPTIONS: packed(options)}
+    if metadata:
+        cluster.metadata = Metadata(filter_metadata=metadata)
 
 
 def _apply(cluster: Cluster, policy: TrafficPolicy) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from ..errors import ConfigError, missing_extra
 from .destination_rules import read_destination_rule
+from .envoy_filters import read_envoy_filter
 from .fields import Fields
 from .kubernetes import read_endpoint_slice, read_endpoints, read_node, read_pod, read_service
 from .meta import Meta
@@ -97,6 +98,7 @@ class _Collector:
             ("networking.istio.io", "WorkloadEntry"): read_workload_entry,
             ("networking.istio.io", "VirtualService"): read_virtual_service,
             ("networking.istio.io", "DestinationRule"): read_destination_rule,
+            ("networking.istio.io", "EnvoyFilter"): read_envoy_filter,
         }
 
     def add_text(self, text: str, source: str) -> None:

@@ -99,6 +99,11 @@ with warnings.catch_warnings():
         HttpFilter,
         Rds,
     )
+    from envoy_data_plane.envoy.extensions.filters.network.thrift_proxy.v3 import (
+        ProtocolType,
+        ThriftProtocolOptions,
+        TransportType,
+    )
     from envoy_data_plane.envoy.extensions.retry.host.previous_hosts.v3 import (
         PreviousHostsPredicate,
     )
@@ -185,6 +190,7 @@ __all__ = [
     "NonForwardingAction",
     "PreviousHostsPredicate",
     "PreviousPrioritiesConfig",
+    "ProtocolType",
     "QueryParameterMatcher",
     "Rds",
     "RedirectAction",
@@ -212,7 +218,9 @@ __all__ = [
     "SocketAddress",
     "StringMatcher",
     "Struct",
+    "ThriftProtocolOptions",
     "TransportSocket",
+    "TransportType",
     "UpstreamTlsContext",
     "Value",
     "VirtualHost",

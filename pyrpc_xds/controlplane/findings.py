@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from .cluster_patches import EnvoyFilter
 from .documents import Documents
-from .registry import Mesh, Scope
+from .names import parse_cluster_name
+from .registry import Mesh, MeshService, Scope
 from .resources import (
     Destination,
     HttpMatch,
@@ -59,6 +61,8 @@ def rule_findings(documents: Documents, mesh: Mesh) -> Iterator[Finding]:
             yield from _virtual_service(documents, mesh, rule)
         elif rule.meta.kind == "DestinationRule":
             yield from _destination_rule(documents, mesh, rule)
+        elif isinstance(rule, EnvoyFilter) and rule.patches:
+            yield from _envoy_filter(documents, mesh, rule)
         elif isinstance(rule, ServiceEntry) and looked_up_by_nobody(rule):
             yield Finding(
                 "warning",
@@ -178,3 +182,34 @@ def _destination_rule(documents: Documents, mesh: Mesh, rule: Any) -> Iterator[F
                 f"subset {subset.name} has no endpoints: none has {wanted} "
                 f"(there is {', '.join(there) or 'no such label'})",
             )
+
+
+def _envoy_filter(documents: Documents, mesh: Mesh, rule: EnvoyFilter) -> Iterator[Finding]:
+    where, scope = rule.meta.where, mesh.scope(rule.meta.namespace)
+    yield Finding(
+        "note",
+        where,
+        "istiod patches the clusters of sidecars only: behind it this reaches clients with XDS_MODE=sidecar and no "
+        "others; this control plane patches those of every client",
+    )
+    if may_be_refused(documents, *SERVICES, "DestinationRule"):
+        return
+    for patch in rule.patches:
+        subset, host, port = parse_cluster_name(patch.name) or (patch.subset, patch.service, patch.port)
+        service = scope.service(host) if host else None
+        if patch.name and parse_cluster_name(patch.name) is None:
+            missing = f"{patch.name} is no name of an outbound cluster (outbound|PORT|SUBSET|HOST)"
+        elif host and service is None:
+            missing = f"no Service or ServiceEntry has the host {host}, which is written out in full"
+        elif service is not None and port and service.port(port) is None:
+            missing = f"{host} has no port {port}"
+        elif service is not None and subset and not _has_subset(mesh, rule, service, subset):
+            missing = f"{host} has no subset {subset!r}"
+        else:
+            continue
+        yield Finding("warning", where, f"a patch meets no cluster: {missing}")
+
+
+def _has_subset(mesh: Mesh, rule: EnvoyFilter, service: MeshService, subset: str) -> bool:
+    merged = mesh.rule(rule.meta.namespace, {}, service)
+    return merged is not None and merged.subset(subset) is not None

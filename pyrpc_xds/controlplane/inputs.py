@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from .cluster_patches import EnvoyFilter
 from .policies import DestinationRule
 from .resources import (
     Endpoints,
@@ -33,6 +34,7 @@ class Inputs:
     workload_entries: list[WorkloadEntry] = field(default_factory=list)
     virtual_services: list[VirtualService] = field(default_factory=list)
     destination_rules: list[DestinationRule] = field(default_factory=list)
+    envoy_filters: list[EnvoyFilter] = field(default_factory=list)
 
 
 def sort_inputs(resources: Iterable[Resource]) -> Inputs:
@@ -58,4 +60,6 @@ def sort_inputs(resources: Iterable[Resource]) -> Inputs:
                 found.virtual_services.append(resource)
             case DestinationRule():
                 found.destination_rules.append(resource)
+            case EnvoyFilter():
+                found.envoy_filters.append(resource)
     return found

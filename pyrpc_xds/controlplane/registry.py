@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from .cluster_patches import in_order
 from .inputs import Inputs, sort_inputs
 from .mesh_endpoints import Health, MeshEndpoint
 from .meta import NO_LABELS, Labels
@@ -100,6 +101,7 @@ class Mesh:
             if service.hosts and (not service.gateways or "mesh" in service.gateways)
         )
         self._rules = RuleIndex(inputs.destination_rules)
+        self.envoy_filters = in_order(inputs.envoy_filters)
         self._scopes: dict[str, Scope] = {}
 
     # --- services and endpoints ---------------------------------------------------------------------------

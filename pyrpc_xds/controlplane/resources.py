@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
 
+from .cluster_patches import EnvoyFilter
 from .meta import Labels, Meta, no_labels, no_ports
 from .policies import DestinationRule
 
@@ -367,4 +368,5 @@ Resource = (
     | WorkloadEntry
     | VirtualService
     | DestinationRule
+    | EnvoyFilter
 )

@@ -112,6 +112,8 @@ class BaseCaller(ABC):
         :param seconds: that the caller still waits.
         """
         request = codec.encode(method.label, ONEWAY if method.oneway else CALL, seqid, args)
+        if len(request) > self._longest:
+            raise self._too_long(method, len(request))
         outgoing = self._outgoing_of(codec.wire)
         if outgoing is not None:
             request = outgoing.frame(request, method, seqid, seconds, headers)
