@@ -18,12 +18,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ....errors import missing_extra
 from .. import json_messages
 from ..protobuf_wire import read_varint, varint
+
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 class Unsupported(Exception):
@@ -69,9 +72,13 @@ def _json_loads(data: bytes, kind: Any) -> Any:
     if is_message_class(kind):
         return json_messages.parse(kind, data)
     try:
-        return json.loads(data.decode(), parse_float=_finite, parse_constant=_finite)
+        value = json.loads(data.decode(), parse_float=_finite, parse_constant=_finite)
+        if _SURROGATE.search(data):
+            # Half of a pair is a str that nothing can encode: it is refused here, as protobuf refuses it.
+            json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    return value
 
 
 def _msgpack() -> Serialization:

@@ -125,7 +125,17 @@ async def invoke(request: pytest.FixtureRequest, server: Any) -> AsyncIterator[A
     mesh.close()
 
 
-VALUES = ["text \u00fc", 7, -(2**40), 1.5, True, None, [1, "a", None], {"a": {"b": [1]}}, ""]
+VALUES = [
+    "text \u00fc \U0001f600 \\ud800",
+    7,
+    -(2**40),
+    1.5,
+    True,
+    None,
+    [1, "a", None],
+    {"a": {"b": [1]}},
+    "",
+]
 
 
 @pytest.mark.parametrize("serialization", ["gson", "jackson", "msgpack"])
@@ -207,6 +217,11 @@ HESSIAN = wrapper.encode("hessian4", [b"\x03Joe"], ["java.lang.String"])
         (wrapper.encode("gson", [b"{"], ["x"]), "INVALID_ARGUMENT", "Expecting"),
         (wrapper.encode("gson", [b"\xff"], ["x"]), "INVALID_ARGUMENT", "decode"),
         (wrapper.encode("gson", ['"a"'.encode("utf-16")], ["x"]), "INVALID_ARGUMENT", "decode"),
+        (
+            wrapper.encode("gson", [b'[{"a": "\\uD800"}]'], ["x"]),
+            "INVALID_ARGUMENT",
+            "surrogates not allowed",
+        ),
         (wrapper.encode("gson", [b"[NaN]"], ["x"]), "INVALID_ARGUMENT", "NaN is no number of JSON"),
         (wrapper.encode("gson", [b"-Infinity"], ["x"]), "INVALID_ARGUMENT", "-Infinity is no number"),
         (wrapper.encode("gson", [b"1e999"], ["x"]), "INVALID_ARGUMENT", "1e999 is no number of JSON"),
