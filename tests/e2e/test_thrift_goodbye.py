@@ -6,15 +6,16 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from pyrpc_xds.transports.thrift import PoolLimits
 from tests.e2e.ttheader_peer import failing, frames, reply
-from tests.interop.peers.ours import KINDS, our_client, starting_client
+from tests.interop.peers.ours import KINDS, our_client, our_server, starting_client
 from tests.interop.peers.ttheader_bytes import Frame, pack
-from tests.unit.transports.thrift.peers import idl, wait_until
+from tests.unit.transports.thrift.peers import Handler, idl, wait_until
 
 # Recorded from Kitex 0.13 with WithMuxTransport, at SIGTERM.
 GOODBYE = bytes.fromhex(
@@ -213,3 +214,28 @@ def test_call_that_waits_to_be_sent_goes_elsewhere_at_goodbye(kind: str) -> None
         assert not begun.done()
         finish.set()
         assert begun.result(10) == "finished"
+
+
+@every_client
+@pytest.mark.parametrize("server_kind", KINDS)
+@pytest.mark.parametrize(
+    ("framing", "pool"), [("framed", POOLS["own"]), ("ttheader", POOLS["own"]), ("ttheader", POOLS["shared"])]
+)
+def test_of_two_servers_under_load_one_stops_and_no_call_fails(
+    kind: str, server_kind: str, framing: str, pool: PoolLimits
+) -> None:
+    stopping, staying = Handler(), Handler()
+    with contextlib.ExitStack() as rollout:
+        first = rollout.enter_context(our_server(server_kind, idl.Everything, stopping))
+        with (
+            our_server(server_kind, idl.Everything, staying) as second,
+            starting_client(kind, idl.Everything, first, second, framing=framing, pool=pool) as client,
+            ThreadPoolExecutor(1) as elsewhere,
+        ):
+            over = None
+            while over is None or not over.done():
+                calls = [*client.ping(*"abcd"), client.start("slow", 0.005)]
+                assert [each.result(10) for each in calls] == [*"abcd", "done"]
+                if over is None and min(stopping.calls, staying.calls) > 20:
+                    over = elsewhere.submit(rollout.close)
+            over.result()
