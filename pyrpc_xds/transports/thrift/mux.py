@@ -19,7 +19,7 @@ from .errors import ThriftProtocolError
 from .frames import Frames
 from .goodbye import is_goodbye
 from .limits import Limits
-from .mux_call import ABANDONED, Broken, MuxCall, Unsent, broken, sequence_id
+from .mux_call import ABANDONED, Broken, MuxCall, Unsent, all_of, broken, sequence_id
 
 _RECEIVE = 65536
 
@@ -115,7 +115,7 @@ class MuxConnection:
             raise Expired
         call = MuxCall(request, oneway)
         with self._lock:
-            if not self._takes(seqid):
+            if self._error is not None or self._parted or seqid in self._waiting or seqid in self._abandoned:
                 raise self._not_sent()
             if not oneway:
                 self._waiting[seqid] = call
@@ -165,7 +165,7 @@ class MuxConnection:
                 if call.frame is not None or (call.oneway and call.sent):
                     return
                 if self._error is not None and not call.leaving:
-                    raise self._ended(call)
+                    raise broken(self._error) if call.begun or call.sent else self._not_sent()
                 if self._parted and not (call.begun or call.sent or call.leaving):
                     raise self._not_sent()
                 # Who is not sent does not read either: only a caller that sleeps can be asked to send the rest.
@@ -186,18 +186,10 @@ class MuxConnection:
             else:
                 self._sleep(call, deadline)
 
-    def _takes(self, seqid: int) -> bool:
-        return not (
-            self._error is not None or self._parted or seqid in self._waiting or seqid in self._abandoned
-        )
-
     def _not_sent(self) -> NotSent:
         error = self._error
         why = "the server said goodbye" if error is None else f"the connection broke: {error}"
         return NotSent(getattr(error, "errno", None), why)
-
-    def _ended(self, call: MuxCall) -> Exception:
-        return broken(self._error) if call.begun or call.sent else self._not_sent()
 
     def _sleep(self, call: MuxCall, deadline: float) -> None:
         """Until there is something to do for the call.
@@ -368,15 +360,8 @@ class MuxConnection:
         if not data:
             raise Broken("the server closed the connection")
         self.heard = True
-        frames = self._frames
-        frames.feed(data)
-        refused = None
-        came = []
-        try:
-            while (frame := frames.next()) is not None:
-                came.append(frame)
-        except ThriftProtocolError as error:
-            refused = error
+        self._frames.feed(data)
+        came, refused = all_of(self._frames)
         with self._lock:
             for frame in came:
                 seqid = sequence_id(*frame)

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from .errors import ThriftProtocolError
+from .frames import Frames
 
 # Calls given up whose answers may still come. A server that owes more is not answering.
 ABANDONED = 4096
@@ -97,6 +98,17 @@ class Unsent(deque[MuxCall]):
                 self.popleft()
                 if each.oneway:
                     each.rouse()
+
+
+def all_of(frames: Frames) -> tuple[list[tuple[bytes, int]], ThriftProtocolError | None]:
+    """The frames that are whole by now, and why what follows them is refused, if it is."""
+    came = []
+    try:
+        while (frame := frames.next()) is not None:
+            came.append(frame)
+    except ThriftProtocolError as error:
+        return came, error
+    return came, None
 
 
 def sequence_id(frame: bytes, start: int) -> int:
