@@ -123,12 +123,20 @@ class PendingAioCall(grpc.aio.Call):
         """grpcio's description of the error."""
         return str(await self._ask("debug_error_string", _CANCELLED))
 
+    async def _begun(self) -> Any:
+        """grpc.aio's call. Who is cancelled while waiting for it cancels it, though it may have begun just now."""
+        try:
+            return await self._task
+        except asyncio.CancelledError:
+            self.cancel()
+            raise
+
     async def wait_for_connection(self) -> None:
         """Wait until an endpoint is connected.
 
         :raises grpc.aio.AioRpcError: the call failed first.
         """
-        call = await self._task
+        call = await self._begun()
         await call.wait_for_connection()
 
 
@@ -142,7 +150,7 @@ class _UnaryResponse(PendingAioCall):
         return self._response().__await__()
 
     async def _response(self) -> Any:
-        call = await self._task
+        call = await self._begun()
         return await call
 
 
@@ -155,12 +163,12 @@ class _StreamResponse(PendingAioCall):
         return self._iterator
 
     async def _responses(self) -> AsyncIterator[Any]:
-        async for response in await self._task:
+        async for response in await self._begun():
             yield response
 
     async def read(self) -> Any:
         """The next response, or :data:`grpc.aio.EOF`."""
-        call = await self._task
+        call = await self._begun()
         return await call.read()
 
 
@@ -170,7 +178,7 @@ class _StreamRequest(PendingAioCall):
 
     async def write(self, request: Any) -> None:
         """Send one request."""
-        call = await self._task
+        call = await self._begun()
         if self._requests is None:
             await call.write(request)
         else:
@@ -178,7 +186,7 @@ class _StreamRequest(PendingAioCall):
 
     async def done_writing(self) -> None:
         """Send no more requests."""
-        call = await self._task
+        call = await self._begun()
         if self._requests is None:
             await call.done_writing()
         else:

@@ -7,6 +7,7 @@ raise :class:`.errors.TripleBusinessError` where grpcio raises its error for one
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from typing import Any
 
@@ -128,6 +129,9 @@ class _Stream(_Aware):
         """As :meth:`grpc.aio.UnaryStreamCall.read`."""
         try:
             return await self._call.read()
+        except asyncio.CancelledError:
+            self._call.cancel()  # as of write()
+            raise
         except grpc.aio.AioRpcError as error:
             raise surfaced(error, self._until) from None
 
@@ -136,7 +140,20 @@ class _UnaryUnary(_Unary):
     __slots__ = ()
 
 
-class _StreamUnary(_Unary):
+class _Requests(_Aware):
+    __slots__ = ()
+
+    async def write(self, request: Any) -> None:
+        """As :meth:`grpc.aio.StreamStreamCall.write`."""
+        try:
+            await self._call.write(request)
+        except asyncio.CancelledError:
+            # grpc.aio (1.85.1) does so too, but not at every moment, and the call would run on for good.
+            self._call.cancel()
+            raise
+
+
+class _StreamUnary(_Requests, _Unary):
     __slots__ = ()
 
 
@@ -144,7 +161,7 @@ class _UnaryStream(_Stream):
     __slots__ = ()
 
 
-class _StreamStream(_Stream):
+class _StreamStream(_Requests, _Stream):
     __slots__ = ()
 
 

@@ -385,6 +385,31 @@ class TestCancellation:
         del call
         await eventually(lambda: asyncio.all_tasks() == before)
 
+    @pytest.mark.parametrize("connected", [True, False])
+    async def test_of_the_task_that_writes_and_reads_ends_the_call(
+        self, client: AioClient, stub: Any, pb: Any, connected: bool
+    ) -> None:
+        if connected:
+            await stub.SayHello(pb.HelloRequest(name="a"))
+
+        async def talk(call: Any) -> None:
+            while True:
+                await call.write(pb.HelloRequest(name="a"))
+                await call.read()
+
+        for steps in range(1, 20):
+            call = stub.SayHelloStream()
+            task = asyncio.create_task(talk(call))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert await asyncio.wait_for(call.code(), 5) is grpc.StatusCode.CANCELLED
+            if not connected:
+                client.router.serve()
+                client.router.serve(client.mesh.addresses[0])
+
     async def test_at_any_moment_leaves_nothing(
         self, connect_aio: Connect, start: Start, refused: Callable[[], str], pb: Any, pb_grpc: Any
     ) -> None:
