@@ -41,8 +41,8 @@ class PoolLimits:
     :ivar idle_time: an idle connection is not used after it (Kitex's MaxIdleTimeout).
     :ivar connect_timeout: for one endpoint, within the deadline of the call.
     :ivar call_timeout: of a call that has neither a deadline of the caller nor a timeout of the route.
-    :ivar multiplexed: connections that many calls share at a time, told apart by sequence id (TTHeader only);
-        0: a connection carries one call at a time.
+    :ivar multiplexed: connections that many calls share at a time, told apart by sequence id (TTHeader only; where
+        the framing is learned, of those endpoints that take TTHeader); 0: a connection carries one call at a time.
     """
 
     connections: int = 256
