@@ -5,10 +5,12 @@ The calls themselves are in test_kitex_client.py and test_kitex_server.py, over 
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -38,7 +40,7 @@ from tests.interop.peers.ttheader_bytes import (
     receive,
     unpack,
 )
-from tests.unit.transports.thrift.peers import listening
+from tests.unit.transports.thrift.peers import listening, wait_until
 
 pytestmark = pytest.mark.interop
 
@@ -465,3 +467,48 @@ def test_method_that_calls_is_named_to_the_next_hop(kind: str, framing: str, kit
         with our_server(kind, idl.Echo, Forwarding()) as address:
             [[outcome]] = kitex_calls(address, [KitexCall("seen", transport="TTHeader")])
     assert outcome.value.fromMethod == "seen"
+
+
+class Holding(Handler):
+    """Calls last until the test lets them end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entered = threading.Semaphore(0)
+        self.may_end = threading.Event()
+
+    def sleep(self, milliseconds: int) -> str:
+        self.entered.release()
+        return "answered" if self.may_end.wait(20) else "held for too long"
+
+
+@pytest.mark.parametrize("mux", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_client_of_a_server_that_stops_has_its_answers_and_heeds_the_goodbye(
+    kind: str, mux: bool, kitex: KitexServer
+) -> None:
+    handler = Holding()
+    with contextlib.ExitStack() as server, ThreadPoolExecutor(2) as pool:
+        address = server.enter_context(our_server(kind, idl.Echo, handler, workers=8))
+        arguments = [args_class("sleep")(milliseconds=1000)]
+        # The fifth one comes behind an answer of a server that goes: its client dials, and sends it to nobody.
+        calls = KitexCall("sleep", arguments, "TTHeader", count=5, concurrency=4, mux=mux)
+        outcomes = pool.submit(kitex_calls, address, [calls])
+        for _ in range(4):
+            assert handler.entered.acquire(timeout=20)
+        stopping = pool.submit(server.close)
+        wait_until(lambda: refused(address))
+        handler.may_end.set()
+        [got] = outcomes.result(30)
+        stopping.result(10)
+    assert [each.value for each in got if each.error is None] == ["answered"] * 4
+    [late] = [each.error["text"] for each in got if each.error is not None]
+    assert "get connection error: dial" in late
+
+
+def refused(address: str) -> bool:
+    try:
+        connected(address).close()
+    except ConnectionRefusedError:
+        return True
+    return False
