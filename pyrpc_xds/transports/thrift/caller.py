@@ -86,10 +86,12 @@ class BaseCaller(ABC):
         return pool if wire is self._wire else pool.others.of(wire)
 
     def _outgoing_of(self, wire: Wire) -> Outgoing | None:
-        # Two threads may make one each: they are alike.
-        if wire not in self._others:
-            self._others[wire] = self._new_outgoing(wire)
-        return self._others[wire]
+        try:
+            return self._others[wire]
+        except KeyError:
+            # Two threads may make one each: they are alike.
+            made = self._others[wire] = self._new_outgoing(wire)
+            return made
 
     def _new_outgoing(self, wire: Wire) -> Outgoing | None:
         if not wire.header:
