@@ -163,17 +163,18 @@ class Endpoint:
     def close(self) -> None:
         """End the running calls as CANCELLED and close."""
         self._closed = True
-        self.current = None
         for connection in members(self._all):
             connection.close("the channel was closed", grpc.StatusCode.CANCELLED)
+        self.current = None
 
     def after_fork(self) -> None:
         """In a forked child: begin without the parent's connections."""
         self._lock = threading.Lock()
-        self.current, self._left = None, _gone
         for connection in members(self._all):
             connection.abandon()
         self._all = weakref.WeakSet()
+        # Not before: one that nobody holds closes, which the parent would notice.
+        self.current, self._left = None, _gone
 
 
 def _gone() -> None:

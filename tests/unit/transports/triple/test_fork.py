@@ -11,6 +11,7 @@ import pytest
 
 from pyrpc_xds.errors import ConfigError
 from pyrpc_xds.transports.triple.h2 import library
+from pyrpc_xds.transports.triple.options import CODEC_VARIABLE
 
 ROOT = Path(__file__).resolve().parents[4]
 
@@ -79,8 +80,26 @@ def run(client: str, support: str | None) -> list[str]:
     return done.stdout.split()
 
 
+@pytest.fixture
+def nghttp2() -> None:
+    try:
+        library.load()
+    except ConfigError as reason:
+        pytest.skip(str(reason))
+
+
 @pytest.mark.parametrize("support", [None, "1"], ids=["default", "GRPC_ENABLE_FORK_SUPPORT"])
 def test_child_of_a_fork_has_connections_of_its_own(support: str | None) -> None:
+    own_connections(support)
+
+
+@pytest.mark.usefixtures("nghttp2")
+def test_child_of_a_fork_has_connections_of_its_own_on_nghttp2(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CODEC_VARIABLE, "nghttp2")
+    own_connections(None)
+
+
+def own_connections(support: str | None) -> None:
     before, child, after = run(CLIENT, support)
     assert before == after
     assert child.startswith("ipv4:127.0.0.1:") and child != before
@@ -119,11 +138,8 @@ os._exit(0)
 
 
 @pytest.mark.parametrize("support", [None, "1"], ids=["default", "GRPC_ENABLE_FORK_SUPPORT"])
+@pytest.mark.usefixtures("nghttp2")
 def test_channel_to_an_endpoint_that_left_closes_with_its_call(support: str | None) -> None:
-    try:
-        library.load()
-    except ConfigError as reason:
-        pytest.skip(str(reason))
     assert run(LEAVING, support) == ["0"]
 
 
