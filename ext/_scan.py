@@ -2,9 +2,10 @@
 
 thriftpy2's decoder trusts lengths and counts. A message is therefore walked here first: every length fits in
 what is left of the message, every container's count times the least size of its elements does too, nesting
-and the total of elements have limits, sizes are not negative, and every type is known. Where the decoder
-reads a value by the type in the IDL and not by the one on the wire, the schema is compared as well. A message
-that passes is decoded by thriftpy2 from exactly the bytes walked.
+and the total of elements have limits, sizes are not negative, numbers have the bits of their type, and every type is
+known. Where the decoder reads a value by the type in the IDL and not by the one on the wire, the schema is compared as
+well. What the decoder will make is added up, and a message that is worth too little for it is refused: an empty struct
+is one byte, and an object of some hundred. A message that passes is decoded by thriftpy2 from exactly the bytes walked.
 
 The scan is a push parser. It keeps at most one unfinished primitive between pieces, so its work is linear in
 the bytes whatever the pieces are: byte by byte is the same as whole.
@@ -24,6 +25,8 @@ _STRUCT_FORM = 0
 _SEQUENCE_FORM = 1
 
 _BOOL = 2
+_I16 = 6
+_I32 = 8
 _STRING = 11
 _STRUCT = 12
 _MAP = 13
@@ -37,6 +40,17 @@ _LEAST_BINARY = b"\x00\x00\x01\x01\x08\x00\x02\x00\x04\x00\x08\x04\x01\x06\x05\x
 _LEAST_COMPACT = b"\x00\x00\x01\x01\x08\x00\x01\x00\x01\x00\x01\x01\x01\x01\x01\x01"
 # The most bytes of the varint of an integer type.
 _VARINT = b"\x00\x00\x00\x00\x00\x00\x03\x00\x05\x00\x0a\x00\x00\x00\x00\x00"
+# What a decoded value takes, in bytes of CPython on 64 bits, besides what a container has for each of its elements and
+# the text of a string; a struct's is in the schema. Measured: tests/unit/transports/thrift/test_amplification.py.
+_PRICE = b"\x00\x00\x00\x20\x20\x00\x20\x00\x20\x00\x20\x40\x00\x50\x50\x50"
+# For a list that is not empty, and for each element; for a map likewise, and for each entry.
+_LIST = 32
+_SLOT = 8
+_MAP_TABLE = 160
+_ENTRY = 48
+# Every message may take as much, however small it is.
+FREE = 1 << 20
+
 # Compact type -> binary type. 255: there is no such type.
 _CANONICAL = b"\x00\x02\x02\x03\x06\x08\x0a\x04\x0b\x0f\x0e\x0d\x0c\xff\xff\xff"
 
@@ -66,15 +80,20 @@ class Scanner:
     Results, valid once a message is done: ``kind`` (1 call, 2 reply, 3 exception, 4 oneway), ``seqid``,
     ``name`` (bytes), ``strict`` (binary: the header has a version), ``body`` and ``size`` (offsets from the
     start of the message to the struct and to the end).
+
+    :param expansion: what a decoded message may take, as a multiple of its size, on top of ``FREE``.
     """
 
-    def __init__(self, protocol: int, max_bytes: int, max_depth: int, max_elements: int) -> None:
+    def __init__(
+        self, protocol: int, max_bytes: int, max_depth: int, max_elements: int, expansion: int
+    ) -> None:
         if protocol not in (BINARY, COMPACT):
             raise ValueError(f"protocol: BINARY or COMPACT, not {protocol!r}")
         self.compact = protocol == COMPACT
         self.max_bytes = max_bytes
         self.max_depth = max_depth
         self.max_elements = max_elements
+        self.expansion = expansion
         self.fixed = _FIXED_COMPACT if self.compact else _FIXED_BINARY
         self.least = _LEAST_COMPACT if self.compact else _LEAST_BINARY
         self.stack: list[Any] = []
@@ -88,6 +107,9 @@ class Scanner:
         self.skip = 0
         self.want = 0
         self.want_node: Any = None
+        self.counted = False
+        self.cost = 0
+        self.worth = 0
         self.form = _STRUCT_FORM
         self.left = 0
         self.even = 0
@@ -109,16 +131,18 @@ class Scanner:
         if self.stack:
             self.stack = []
 
-    def whole(self, frame: bytes, start: int, schemas: Any) -> None:
+    def whole(self, frame: bytes, start: int, schemas: Any, worth: int = 0) -> None:
         """Scan a frame that holds exactly one message.
 
         :param frame: bytes.
         :param start: where in ``frame`` the message begins.
         :param schemas: see :meth:`feed`.
+        :param worth: bytes that the message counts for where it is larger, having been compressed; 0: its size.
         :raises ScanError: see there; also for bytes that are missing or left over.
         """
         end = len(frame)
         self.reset()
+        self.worth = worth
         self.limit = end - start
         if self.limit > self.max_bytes:
             raise ScanError("message larger than the limit", 0)
@@ -146,8 +170,9 @@ class Scanner:
 
         :param piece: bytes; may reach into the following message.
         :param schemas: name -> struct node, for what the decoder does not check itself; or ``None``. A struct
-            node maps a field id to ``(type, node)``; a node is a struct node, ``(type, node)`` for the
-            elements of a list or set, ``(type, node, type, node)`` for a map, and ``None`` for anything else.
+            node maps a field id to ``(type, node)``, and ``None`` to the bytes that an object of it takes; a node is
+            a struct node, ``(type, node)`` for the elements of a list or set, ``(type, node, type, node)`` for a
+            map, and ``None`` for anything else. What is not in the schema costs nothing: the decoder skips it.
         :returns: how many bytes of ``piece`` belong to the message, which is then done, or -1: it goes on.
         :raises ScanError: the bytes are refused. The scanner needs a :meth:`reset` then.
         """
@@ -190,7 +215,7 @@ class Scanner:
                         return pos
                     if not self.want:
                         if self.phase == _DONE:
-                            self.size = self.base + pos
+                            self._finish(self.base + pos)
                             return pos
                         continue
                 else:
@@ -208,6 +233,15 @@ class Scanner:
             pos = self._value(data, pos, end)
             if self.want:
                 return mark
+
+    def _finish(self, size: int) -> int:
+        worth = size
+        if self.worth and self.worth < size:
+            worth = self.worth
+        if self.cost > FREE + self.expansion * worth:
+            raise ScanError("more memory than Limits.expansion allows", size)
+        self.size = size
+        return 0
 
     def _header(self, data: bytes, pos: int, end: int, schemas: Any) -> int:
         """The message header, in three steps so that a short piece costs no second walk."""
@@ -320,10 +354,13 @@ class Scanner:
             raise ScanError("unknown type", self.base + mark)
         self.want = kind
         self.want_node = None
-        if self.even_node is not None:
-            field = self.even_node.get(self.fid)
+        self.counted = False
+        node = self.even_node
+        if node is not None:
+            field = node.get(self.fid)
             if field is not None and field[0] == kind:
                 self.want_node = field[1]
+                self.counted = True
         return pos
 
     def _value(self, data: bytes, pos: int, end: int) -> int:
@@ -333,11 +370,16 @@ class Scanner:
         if size:
             self.skip = size
             self._fits(size, pos)
+            if self.counted:
+                self.cost += _PRICE[kind]
         elif kind == _STRUCT:
             self._push(pos)
+            node = self.want_node
+            if node is not None:
+                self.cost += node[None]
             self.form = _STRUCT_FORM
             self.fid = 0
-            self.even_node = self.want_node
+            self.even_node = node
         elif kind > _STRUCT:
             return self._container(data, pos, end)
         elif kind == _STRING:
@@ -358,10 +400,19 @@ class Scanner:
                     raise ScanError("negative size", self.base + pos - 4)
             self._fits(length, pos)
             self.skip = length
+            # CPython has the others once.
+            if self.counted and length > 1:
+                self.cost += _PRICE[kind]
         else:
-            pos = self._varint(data, pos, end, _VARINT[kind])
-            if pos < 0:
+            stop = self._varint(data, pos, end, _VARINT[kind])
+            if stop < 0:
                 return end
+            if (kind == _I16 and self.number > 0xFFFF) or (kind == _I32 and self.number > 0xFFFFFFFF):
+                raise ScanError("number out of range", self.base + pos)
+            pos = stop
+            # As above: of the numbers from -5 to 256.
+            if self.counted and (self.number > 512 or (self.number & 1 and self.number > 9)):
+                self.cost += _PRICE[kind]
         self.want = 0
         return pos
 
@@ -414,6 +465,8 @@ class Scanner:
         if self.depth >= self.max_depth:
             raise ScanError("nested too deep", self.base + mark)
         self.want = 0
+        if node is not None:
+            self.cost += _PRICE[kind]
         if not count:
             # Some writers leave the types of an empty container out.
             return pos
@@ -431,23 +484,33 @@ class Scanner:
         if self.elements > self.max_elements:
             raise ScanError("too many elements", self.base + mark)
         even_node = odd_node = None
+        counted = False
         if node is not None:
             if kind == _MAP:
                 # The decoder takes strings on the wire for whatever the IDL says, and reads on wrongly.
                 if (even == _STRING and node[0] != _STRING) or (odd == _STRING and node[2] != _STRING):
                     raise ScanError("type is not the IDL's", self.base + mark)
                 if even == node[0] and odd == node[2]:
+                    counted = True
                     even_node = node[1]
                     odd_node = node[3]
+                    self.cost += _MAP_TABLE + count * _ENTRY
             elif even == node[0]:
+                counted = True
                 even_node = odd_node = node[1]
+                self.cost += _LIST + count * _SLOT
             elif self.compact:
                 # The compact decoder does not look at the type on the wire.
                 raise ScanError("type is not the IDL's", self.base + mark)
         if self.fixed[even] and self.fixed[odd]:
             self.skip = length
+            if counted:
+                self.cost += count * _PRICE[even]
+                if kind == _MAP:
+                    self.cost += count * _PRICE[odd]
             return pos
         self._push(mark)
+        self.counted = counted
         self.form = _SEQUENCE_FORM
         self.left = total
         self.even = even
@@ -466,7 +529,7 @@ class Scanner:
             raise ScanError("nested too deep", self.base + pos)
         self.depth += 1
         self.stack.append(
-            (self.form, self.left, self.even, self.odd, self.fid, self.even_node, self.odd_node)
+            (self.form, self.left, self.even, self.odd, self.fid, self.even_node, self.odd_node, self.counted)
         )
         return 0
 
@@ -475,7 +538,16 @@ class Scanner:
         if not self.depth:
             self.phase = _DONE
             return 0
-        self.form, self.left, self.even, self.odd, self.fid, self.even_node, self.odd_node = self.stack.pop()
+        (
+            self.form,
+            self.left,
+            self.even,
+            self.odd,
+            self.fid,
+            self.even_node,
+            self.odd_node,
+            self.counted,
+        ) = self.stack.pop()
         return 0
 
     def _i32(self, data: bytes, pos: int) -> int:
@@ -492,6 +564,10 @@ class Scanner:
             pos += 1
             if shift < 63:
                 number |= (byte & 0x7F) << shift
+            elif byte == 1:
+                number |= byte << 63
+            elif byte and byte < 0x80:
+                raise ScanError("number out of range", self.base + pos)
             if byte < 0x80:
                 self.number = number
                 return pos

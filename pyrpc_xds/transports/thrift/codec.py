@@ -46,7 +46,7 @@ class BinaryCodec:
 
     def __init__(self, wire: Wire, limits: Limits) -> None:
         self.framed = wire.framed and not wire.header
-        self.scanner = Scanner(BINARY, limits.frame, limits.depth, limits.elements)
+        self.scanner = Scanner(BINARY, limits.frame, limits.depth, limits.elements, limits.expansion)
         self.wire = wire
         self._depth = limits.depth
         # Everything before the arguments of a message, by kind and name: its packer, its bytes, and its length.
@@ -136,7 +136,7 @@ class CompactCodec:
 
     def __init__(self, wire: Wire, limits: Limits) -> None:
         self.framed = wire.framed and not wire.header
-        self.scanner = Scanner(COMPACT, limits.frame, limits.depth, limits.elements)
+        self.scanner = Scanner(COMPACT, limits.frame, limits.depth, limits.elements, limits.expansion)
         self.wire = wire
 
     def encode(self, name: str, kind: int, seqid: int, value: Any, of_idl: bool = True) -> bytes:

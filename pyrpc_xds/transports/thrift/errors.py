@@ -136,6 +136,7 @@ _TYPES = {
     "bad version": TProtocolException.BAD_VERSION,
     "message larger than the limit": TProtocolException.SIZE_LIMIT,
     "too many elements": TProtocolException.SIZE_LIMIT,
+    "more memory than Limits.expansion allows": TProtocolException.SIZE_LIMIT,
     "nested too deep": TProtocolException.SIZE_LIMIT,
     "count beyond the message": TProtocolException.SIZE_LIMIT,
     "length beyond the message": TProtocolException.SIZE_LIMIT,

@@ -97,8 +97,9 @@ class Opener:
         :raises ThriftProtocolError: the header or the message is refused.
         """
         limits = self._limits
+        worth = 0
         if self._apache:
-            header, frame, start = theader.decode(frame, start, limits)
+            header, frame, start, worth = theader.decode(frame, start, limits)
         else:
             header, start = ttheader.decode(frame, start, limits)
         if header.protocol != self._protocol:
@@ -106,7 +107,7 @@ class Opener:
         if len(frame) - start > limits.frame:
             raise ThriftProtocolError(f"a message of {len(frame) - start} bytes; the limit is {limits.frame}")
         try:
-            self.codec.scanner.whole(frame, start, schemas)
+            self.codec.scanner.whole(frame, start, schemas, worth)
         except ScanError as error:
             raise refused(error.kind, error.offset) from None
         self.header = header

@@ -13,8 +13,13 @@ class Limits:
     :ivar frame: bytes of a message (Apache Thrift's and Kitex's default).
     :ivar depth: nesting of structs and containers, the outermost struct included (Apache Thrift's
         TConfiguration).
-    :ivar elements: elements of all containers together; a map entry counts twice. An empty struct is one byte
-        on the wire and some hundred in memory, so the size of the frame does not bound the memory.
+    :ivar elements: elements of all containers together; a map entry counts twice.
+    :ivar expansion: what a message may take once thriftpy2 has decoded it, as a multiple of its bytes and on top of
+        1 MiB; the text of strings is left out. Numbers and strings take 40 times their bytes at most, structs
+        with fields set and lists 5 to 40 times; an empty struct is one byte and an object of 80 to some thousand. To
+        be raised where an IDL has lists of structs with very many fields of which few are set.
+    :ivar inflation: what a message may have that came compressed (THeader's zlib), as a multiple of the bytes that
+        came and on top of 1 MiB. For ``expansion`` it counts for 8 times those bytes at most.
     :ivar header: bytes of the header of TTHeader or THeader, on top of ``frame`` (what fits in Kitex's 16 bits).
     :ivar header_entries: keys in one header.
     """
@@ -22,12 +27,16 @@ class Limits:
     frame: int = 16_384_000
     depth: int = 64
     elements: int = 1_000_000
+    expansion: int = 64
+    inflation: int = 32
     header: int = 65_532
     header_entries: int = 2048
 
     def __post_init__(self) -> None:
         if not 0 < self.frame < 2**31 or not 0 < self.depth <= 500 or self.elements < 0:
             raise ValueError("frame: 1 to 2**31-1 bytes; depth: 1 to 500; elements: 0 or more")
+        if self.expansion < 1 or self.inflation < 1:
+            raise ValueError("expansion, inflation: 1 or more")
         if not 0 < self.header <= 262_140 or self.header_entries < 0:
             raise ValueError("header: 1 to 262140 bytes; header_entries: 0 or more")
 

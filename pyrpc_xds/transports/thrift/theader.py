@@ -10,6 +10,7 @@ from __future__ import annotations
 import zlib
 from struct import Struct
 
+from ..._scan import FREE
 from .errors import ThriftProtocolError
 from .header import Header, malformed, octets, text, too_large
 from .limits import Limits
@@ -18,6 +19,8 @@ MAGIC = b"\x0f\xff"
 ZLIB = 1
 
 _KEY_VALUE = 1
+# How many bytes one counts for that came compressed: what is often sent compresses as well as that.
+_WORTH = 8
 # As much as TTHeader's, and as our servers and clients read by default (Limits.header); the format has room for
 # four times that.
 MOST = 65_532
@@ -65,8 +68,9 @@ def encode(header: Header, message: bytes) -> bytes:
     return b"".join((prefix, *parts, message))
 
 
-def decode(frame: bytes, start: int, limits: Limits) -> tuple[Header, bytes, int]:
-    """The header of a frame, and the message: the bytes and where in them it begins.
+def decode(frame: bytes, start: int, limits: Limits) -> tuple[Header, bytes, int, int]:
+    """The header of a frame, and the message: the bytes, where in them it begins, and how many it counts for at most
+    (:meth:`Scanner.whole`).
 
     :param start: where the magic is; the frame ends where ``frame`` does.
     :raises ThriftProtocolError: a length goes beyond the header, a transform is not known, or what a transform
@@ -111,8 +115,9 @@ def decode(frame: bytes, start: int, limits: Limits) -> tuple[Header, bytes, int
             strings[text(key)] = text(value)
     header = Header(seqid, flags, protocol, transforms=tuple(transforms), strings=strings, plain=True)
     if not transforms:
-        return header, frame, stop
-    return header, _inflate(frame[stop:], limits.frame), 0
+        return header, frame, stop, 0
+    packed = frame[stop:]
+    return header, _inflate(packed, limits), 0, max(1, len(packed) * _WORTH)
 
 
 def _number(frame: bytes, pos: int, stop: int, start: int) -> tuple[int, int]:
@@ -134,14 +139,19 @@ def _data(frame: bytes, pos: int, stop: int, start: int) -> tuple[bytes, int]:
     return frame[pos : pos + size], pos + size
 
 
-def _inflate(data: bytes, most: int) -> bytes:
+def _inflate(data: bytes, limits: Limits) -> bytes:
+    # A byte may become a thousand.
+    most = min(limits.frame, FREE + len(data) * limits.inflation)
     inflater = zlib.decompressobj()
     try:
         message = inflater.decompress(data, most + 1)
     except zlib.error as error:
         raise ThriftProtocolError(f"the payload is not zlib's: {error}") from None
     if len(message) > most:
-        raise ThriftProtocolError(f"the payload inflates to more than {most} bytes, the limit")
+        raise ThriftProtocolError(
+            f"the payload of {len(data)} bytes inflates to more than {most} bytes, the limit (Limits.inflation)",
+            ThriftProtocolError.SIZE_LIMIT,
+        )
     if not inflater.eof or inflater.unused_data:
         raise ThriftProtocolError("the payload is not one whole zlib stream")
     return message

@@ -87,8 +87,8 @@ def wire_from(framing: str, protocol: str, proto_factory: Any = None, trans_fact
         strict_decode = bool(getattr(proto_factory, "strict_decode", False))
     if header == "ttheader" and not (framed or compact or strict):
         raise UsageError(
-            f"framing={framing!r} and binary without a version (strict_write=False): a TTHeader peer tells by the "
-            "version's first byte that the message has no length before it; use ttheader-framed, or strict_write=True"
+            f"framing={framing!r} and binary without a version (lax-binary, strict_write=False): a TTHeader peer "
+            "tells by the version's first byte that no length is before the message; use ttheader-framed, or binary"
         )
     wire = Wire(framed, compact, strict, decode_response, strict_decode, header, zlib)
     return _WIRES.setdefault(wire, wire)
@@ -106,6 +106,10 @@ class Accepted:
     __slots__ = ("_any_framing", "_any_protocol", "_wire")
 
     def __init__(self, framing: str = "auto", protocol: str = "auto") -> None:
+        if protocol not in ("auto", "binary", "compact"):
+            raise UsageError(
+                f"protocol={protocol!r}: of a server it is 'auto', 'binary' (with and without a version) or 'compact'"
+            )
         self._any_framing = framing == "auto"
         self._any_protocol = protocol == "auto"
         self._wire = wire_from(

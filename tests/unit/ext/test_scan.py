@@ -75,7 +75,11 @@ def outcome(scan: Any, protocol: int, data: bytes, pieces: int | None = None, **
     """What the scan says: the error's kind, or the results. ``pieces``: bytes a piece; ``None``: whole."""
     schemas = limits.pop("schemas", None)
     scanner = scan.Scanner(
-        protocol, limits.get("size", MIB), limits.get("depth", 64), limits.get("elements", 1000)
+        protocol,
+        limits.get("size", MIB),
+        limits.get("depth", 64),
+        limits.get("elements", 1000),
+        limits.get("expansion", 48),
     )
     try:
         if pieces is None:
@@ -241,6 +245,16 @@ COMPACT_CASES: dict[str, tuple[bytes, Any]] = {
     "long field header": (chead() + i8(0x05, 0x80, 0x02, 0x08, 0), (1, 7, b"m", 5, 10)),
     "integers": (chead() + i8(0x14, 0xFF, 0xFF, 0x03, 0x15, 1, 0x16, 1, 0x13, 9, 0), (1, 7, b"m", 5, 16)),
     "i16 of four bytes": (chead() + i8(0x14, 0xFF, 0xFF, 0xFF, 0x03, 0), "number too long"),
+    "i16 at the limit": (chead() + i8(0x14, 0xFF, 0xFF, 0x03, 0), (1, 7, b"m", 5, 10)),
+    "i16 above the limit": (chead() + i8(0x14, 0x80, 0x80, 0x04, 0), "number out of range"),
+    "i32 at the limit": (chead() + i8(0x15, 0xFF, 0xFF, 0xFF, 0xFF, 0x0F, 0), (1, 7, b"m", 5, 12)),
+    "i32 above the limit": (chead() + i8(0x15, 0x80, 0x80, 0x80, 0x80, 0x10, 0), "number out of range"),
+    "i32 above the limit in a list": (
+        chead() + i8(0x19, 0x15, 0xFF, 0xFF, 0xFF, 0xFF, 0x1F, 0),
+        "number out of range",
+    ),
+    "i64 above the limit": (chead() + i8(0x16, *[0xFF] * 9, 2, 0), "number out of range"),
+    "i64 with zeros to spare": (chead() + i8(0x16, *[0x80] * 9, 0, 0), (1, 7, b"m", 5, 17)),
     "i64 of ten bytes": (chead() + i8(0x16, *[0xFF] * 9, 1, 0), (1, 7, b"m", 5, 17)),
     "i64 of eleven bytes": (chead() + i8(0x16, *[0xFF] * 10, 1, 0), "number too long"),
     "double": (chead() + i8(0x17) + bytes(8) + i8(0), (1, 7, b"m", 5, 15)),
@@ -284,7 +298,7 @@ def test_pieces_say_the_same_as_the_whole(scan: Any, pieces: int) -> None:
 
 
 def test_unframed_length_above_the_limit_is_refused_at_once(scan: Any) -> None:
-    scanner = scan.Scanner(scan.BINARY, 1000, 64, 1000)
+    scanner = scan.Scanner(scan.BINARY, 1000, 64, 1000, 48)
     with pytest.raises(scan.ScanError, match="length beyond the message"):
         scanner.feed(head() + i8(11) + i16(1) + i32(2000), None)
 
@@ -293,7 +307,7 @@ def test_unframed_message_is_refused_at_the_limit(scan: Any) -> None:
     body = (S + text(b"x" * 10)) * 20
     exact = len(head() + body + i8(0))
     for size, expected in ((exact, 1), (exact - 1, "refused")):
-        scanner = scan.Scanner(scan.BINARY, size, 64, 1000)
+        scanner = scan.Scanner(scan.BINARY, size, 64, 1000, 48)
         got: Any = None
         try:
             for byte in head() + body + i8(0):
@@ -305,7 +319,7 @@ def test_unframed_message_is_refused_at_the_limit(scan: Any) -> None:
 
 
 def test_endless_fields_do_not_outgrow_the_limit(scan: Any) -> None:
-    scanner = scan.Scanner(scan.BINARY, 10_000, 64, 1000)
+    scanner = scan.Scanner(scan.BINARY, 10_000, 64, 1000, 48)
     scanner.feed(head(), None)
     with pytest.raises(scan.ScanError):
         for _ in range(10_000):
@@ -321,7 +335,7 @@ def test_frame_above_the_limit_is_refused(scan: Any) -> None:
 
 def test_messages_that_follow_one_another(scan: Any) -> None:
     first, second = head(b"one", seqid=1) + S + text(b"a") + i8(0), head(b"two", seqid=2) + i8(0)
-    scanner = scan.Scanner(scan.BINARY, MIB, 64, 1000)
+    scanner = scan.Scanner(scan.BINARY, MIB, 64, 1000, 48)
     used = scanner.feed(first + second, None)
     assert (used, scanner.name, scanner.seqid) == (len(first), b"one", 1)
     assert scanner.feed(second, None) == len(second)
@@ -329,7 +343,7 @@ def test_messages_that_follow_one_another(scan: Any) -> None:
 
 
 def test_a_frame_after_a_refused_one_is_scanned_afresh(scan: Any) -> None:
-    scanner = scan.Scanner(scan.BINARY, MIB, 64, 1000)
+    scanner = scan.Scanner(scan.BINARY, MIB, 64, 1000, 48)
     with pytest.raises(scan.ScanError):
         scanner.whole(head() + (i8(12) + i16(1)) * 5, 0, None)
     scanner.whole(b"pre" + head() + i8(0), 3, None)
@@ -337,7 +351,7 @@ def test_a_frame_after_a_refused_one_is_scanned_afresh(scan: Any) -> None:
 
 
 def test_frame_is_scanned_only_where_the_bytes_are_exactly_one(scan: Any) -> None:
-    scanner = scan.Scanner(scan.BINARY, MIB, 64, 1000)
+    scanner = scan.Scanner(scan.BINARY, MIB, 64, 1000, 48)
     message = head(seqid=3) + S + text(b"abc") + i8(0)
     frame = i32(len(message)) + message
     assert scanner.frame(frame, None) and (scanner.seqid, scanner.body) == (3, 13)
@@ -369,7 +383,7 @@ def test_binary_map_is_compared_with_the_idl(scan: Any, body: bytes, expected: A
 
 
 def test_compared_through_structs_lists_and_maps(scan: Any) -> None:
-    inner = {5: (13, (8, None, 8, None))}
+    inner = {None: 100, 5: (13, (8, None, 8, None))}
     schemas = {b"m": {1: (15, (12, inner)), 2: (13, (11, None, 15, (12, inner)))}}
     bad = i8(13) + i16(5) + i8(11, 8) + i32(1) + text(b"") + i32(1) + i8(0)
     via_list = head() + i8(15) + i16(1) + i8(12) + i32(2) + i8(0) + bad + i8(0)
@@ -384,6 +398,47 @@ def test_compact_list_is_compared_with_the_idl(scan: Any) -> None:
     assert outcome(scan, scan.COMPACT, chead() + i8(0x19, 0x36, 1, 2, 3, 0), schemas=schemas)[0] == 1
     wrong = chead() + i8(0x19, 0x18, 1, 65, 0)
     assert outcome(scan, scan.COMPACT, wrong, schemas=schemas) == "type is not the IDL's"
+
+
+ROWS = {b"m": {None: 80, 1: (15, (12, {None: 100, 1: (8, None), 2: (13, (11, None, 8, None))}))}}
+
+
+def test_what_the_decoder_will_make_is_counted(scan: Any) -> None:
+    row = i8(8) + i16(1) + i32(5) + i8(13) + i16(2) + i8(11, 8) + i32(1) + text(b"key") + i32(1) + i8(0)
+    crow = i8(0x15, 0x80, 0x10, 0x1B, 1, 0x85, 3) + b"key" + i8(0x80, 0x10, 0)
+    binary = head() + i8(15) + i16(1) + i8(12) + i32(3) + i8(0) + row + row + i8(0)
+    compact = chead() + i8(0x19, 0x3C, 0) + crow + crow + i8(0)
+    # A list with three places; three structs; two numbers; two maps with an entry each, a text and a number.
+    cost = 80 + 32 + 3 * 8 + 3 * 100 + 2 * 32 + 2 * (80 + 160 + 48 + 64 + 32)
+    for protocol, data in ((scan.BINARY, binary), (scan.COMPACT, compact)):
+        scanner = scan.Scanner(protocol, MIB, 64, 1000, 48)
+        scanner.whole(data, 0, ROWS)
+        assert scanner.cost == cost
+        scanner.whole(data, 0, None)
+        assert scanner.cost == 0
+        for start in range(0, len(data), 3):
+            end = scanner.feed(data[start : start + 3], ROWS)
+        assert (end >= 0, scanner.cost) == (True, cost)
+
+
+def test_message_that_costs_more_than_it_is_worth_is_refused(scan: Any) -> None:
+    def outcomes(number: int, worth: int = 0, **limits: Any) -> Any:
+        data = head() + i8(15) + i16(1) + i8(12) + i32(number) + bytes(number + 1)
+        scanner = scan.Scanner(scan.BINARY, MIB, 64, MIB, limits.get("expansion", 48))
+        try:
+            scanner.whole(data, 0, ROWS, worth)
+        except scan.ScanError as error:
+            assert error.offset == len(data)
+            return error.kind
+        return scanner.cost - 48 * len(data) <= MIB
+
+    most = (MIB + 48 * 22 - 112) // (108 - 48)
+    assert outcomes(most) is True
+    assert outcomes(most + 1) == "more memory than Limits.expansion allows"
+    assert outcomes(most + 1, worth=most * 2) == "more memory than Limits.expansion allows"
+    assert outcomes(most, worth=1) == "more memory than Limits.expansion allows"
+    assert outcomes(MIB // 108 - 1, worth=1) is True
+    assert outcomes(50 * most, expansion=108) is False
 
 
 def test_an_exception_reply_is_not_compared(scan: Any) -> None:

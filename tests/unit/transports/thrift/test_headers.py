@@ -215,7 +215,7 @@ def test_malformed_theader_is_refused(data: bytes) -> None:
 
 
 def test_what_follows_an_unknown_theader_block_is_ignored() -> None:
-    got, data, start = theader.decode(
+    got, data, start, _ = theader.decode(
         theader_raw(b"\x00\x00\x01\x01\x01a\x01b\x05\xff\xff\xff", b"m"), 0, LIMITS
     )
     assert got.strings == {"a": "b"} and data[start:] == b"m"

@@ -66,11 +66,19 @@ def test_something_else_is_a_usage_error() -> None:
         ("list<map<string, i32>>", True, True),
         ("map<string, map<string, bool>>", True, True),
         ("Deep", True, True),
+        # What can be sent many times over in few bytes is counted.
+        ("Plain", False, False),
+        ("list<Plain>", True, True),
+        ("set<list<string>>", True, True),
+        ("Selfish", True, True),
+        ("Twins", True, True),
     ],
 )
 def test_types_are_compared_where_the_decoder_does_not(field: str, binary: bool, compact: bool) -> None:
     source = (
         "struct Deep { 1: list<Deeper> more }\nstruct Deeper { 1: Deep up 2: map<i64, Deep> all }\n"
+        "struct Plain { 1: i32 number }\nstruct Selfish { 1: Selfish rest }\n"
+        "struct Twins { 1: Plain one 2: Plain other }\n"
         f"struct T {{ 1: {field} value }}"
     )
     struct = load(source, f"t{abs(hash(field))}_thrift").T

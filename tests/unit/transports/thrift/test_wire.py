@@ -61,8 +61,10 @@ def test_other_bytes_are_refused(data: bytes) -> None:
 
 def test_ttheader_of_binary_without_a_version_is_refused() -> None:
     old = PureBinary(strict_write=False)
-    with pytest.raises(UsageError, match="strict_write=True"):
+    with pytest.raises(UsageError, match="use ttheader-framed"):
         wire_from("ttheader", "binary", old)
+    with pytest.raises(UsageError, match="use ttheader-framed"):
+        wire_from("ttheader", "lax-binary")
     for framing in ("framed", "buffered", "ttheader-framed", "theader", "theader-zlib"):
         assert not wire_from(framing, "binary", old).strict
 
@@ -112,6 +114,8 @@ def test_refused_form_is_named_and_so_are_those_accepted() -> None:
         Accepted("none")
     with pytest.raises(UsageError, match="protocol='json'"):
         Accepted("auto", "json")
+    with pytest.raises(UsageError, match="with and without a version"):
+        Accepted("framed", "lax-binary")
 
 
 def test_names() -> None:
