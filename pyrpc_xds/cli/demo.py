@@ -61,18 +61,6 @@ class Mesh:
         os.replace(fresh, self.document)
 
 
-@contextmanager
-def embedded() -> Iterator[Mesh]:
-    """A control plane on a free port of loopback, with no rules yet."""
-    from ..controlplane import ControlPlane
-
-    with tempfile.TemporaryDirectory(prefix="pyrpc-xds-demo-") as folder:
-        document = Path(folder, "mesh.yaml")
-        document.write_text("")
-        with ControlPlane(Path(folder), "127.0.0.1:0") as plane:
-            yield Mesh(plane.address, document)
-
-
 class Terminated(KeyboardInterrupt):
     """SIGTERM came."""
 
@@ -93,6 +81,19 @@ def interruptible() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+@contextmanager
+def embedded() -> Iterator[Mesh]:
+    """A control plane on a free port of loopback, with no rules yet; SIGTERM ends what is done with it."""
+    # Before signals raise: within an import that may come out as another error, or not at all.
+    from ..controlplane import ControlPlane
+
+    with interruptible(), tempfile.TemporaryDirectory(prefix="pyrpc-xds-demo-") as folder:
+        document = Path(folder, "mesh.yaml")
+        document.write_text("")
+        with ControlPlane(Path(folder), "127.0.0.1:0") as plane:
+            yield Mesh(plane.address, document)
+
+
 @app.command()
 @click.argument("name", type=click.Choice(SCENARIOS), default="greeter")
 @click.option("--calls", default=1000, show_default=True, help="Calls measured for each row.")
@@ -110,7 +111,7 @@ def demo(name: str, calls: int, web: bool, listen: str, as_json: bool) -> None:
     if web and not hasattr(scenario, "serve"):
         raise click.UsageError(f"the scenario {name} has no page")
     began = time.monotonic()
-    with interruptible(), embedded() as mesh:
+    with embedded() as mesh:
         if not as_json:
             console.print(
                 f"control plane on [bold]{mesh.address}[/], rules in [bold]{mesh.document}[/]", soft_wrap=True
