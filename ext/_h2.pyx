@@ -96,6 +96,9 @@ cdef enum:
     MAX_HEADERS = 256
     MAX_STREAM_ID = 2147483647
 
+# Of a header list, received or sent.
+MAX_FIELDS = MAX_HEADERS
+
 cdef Library api
 cdef bint loaded = False
 
@@ -188,6 +191,7 @@ cdef int _bind(void *library) except -1:
     api.user = <void *(*)(void *, int32_t) noexcept nogil> _symbol(library, "session_get_stream_user_data")
     api.last_processed = <int32_t (*)(void *) noexcept nogil> _symbol(
         library, "session_get_last_proc_stream_id")
+    api.outbound = <size_t (*)(void *) noexcept nogil> _symbol(library, "session_get_outbound_queue_size")
     api.remote_setting = <uint32_t (*)(void *, int) noexcept nogil> _symbol(
         library, "session_get_remote_settings")
     api.submit_settings = <int (*)(void *, uint8_t, const Setting *, size_t) noexcept nogil> _symbol(
@@ -1019,6 +1023,11 @@ cdef class Session:
     def broken(self):
         """How many streams were reset here because the peer broke the protocol in them."""
         return self.core.broken
+
+    @property
+    def unsent(self):
+        """How many frames wait to be sent; bodies are not counted."""
+        return api.outbound(self.core.session)
 
     @property
     def streams(self):

@@ -97,6 +97,7 @@ cdef struct Library:
     int (*set_user)(void *, int32_t, void *) noexcept nogil
     void *(*user)(void *, int32_t) noexcept nogil
     int32_t (*last_processed)(void *) noexcept nogil
+    size_t (*outbound)(void *) noexcept nogil
     uint32_t (*remote_setting)(void *, int) noexcept nogil
     # nghttp2_submit_*
     int (*submit_settings)(void *, uint8_t, const Setting *, size_t) noexcept nogil

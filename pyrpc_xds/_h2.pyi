@@ -9,6 +9,7 @@ INTERNAL_ERROR: int
 REFUSED_STREAM: int
 CANCEL: int
 ENHANCE_YOUR_CALM: int
+MAX_FIELDS: int
 
 class H2Error(Exception): ...
 
@@ -54,6 +55,7 @@ class Session:
     pings: int
     resets: int
     broken: int
+    unsent: int
     streams: int
     being_read: bool
     rested: bool

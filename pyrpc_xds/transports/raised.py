@@ -27,9 +27,12 @@ def is_the_handlers(error: BaseException) -> bool:
         return False
     if isinstance(error, asyncio.CancelledError):
         return task is None or not task.cancelling()
-    return (
-        not isinstance(error, KeyboardInterrupt) or threading.current_thread() is not threading.main_thread()
-    )
+    return not is_ctrl_c(error)
+
+
+def is_ctrl_c(error: BaseException) -> bool:
+    """Whether an exception is Ctrl-C, which Python raises on the main thread only."""
+    return isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread()
 
 
 def reraise(error: BaseException) -> NoReturn:

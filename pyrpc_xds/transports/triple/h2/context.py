@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 if TYPE_CHECKING:
-    from .served import Served
+    from .answer import Answer
 
 
 class Aborted(Exception):
@@ -22,11 +22,11 @@ class Context(grpc.ServicerContext):
 
     __slots__ = ("_call", "_callbacks", "aborted", "message", "status", "trailers")
 
-    def __init__(self, call: Served) -> None:
+    def __init__(self, call: Answer) -> None:
         self._call = call
         self.status: Any = None
-        self.message: str | bytes | None = None
-        self.trailers: tuple[Any, ...] = ()
+        self.message: bytes | None = None
+        self.trailers: Any = None
         self.aborted = False
         self._callbacks: list[Callable[[], Any]] | None = []
 
@@ -49,8 +49,8 @@ class Context(grpc.ServicerContext):
         return None
 
     def auth_context(self) -> Any:
-        """Nothing: connections are not encrypted."""
-        return {}
+        """As grpcio's for connections that are not encrypted."""
+        return {"transport_security_type": [b"insecure"], "security_level": [b"TSI_SECURITY_NONE"]}
 
     def time_remaining(self) -> Any:
         """Seconds to the caller's deadline; ``None``: it has none."""
@@ -63,9 +63,7 @@ class Context(grpc.ServicerContext):
 
     def cancel(self) -> bool:
         """End the call as CANCELLED."""
-        was = self._call.active
-        self._call.cancel()
-        return was
+        return self._call.give_up()
 
     def add_callback(self, callback: Callable[[], None]) -> bool:
         """Call ``callback`` when the call is over; False: it is over already."""
@@ -85,15 +83,18 @@ class Context(grpc.ServicerContext):
     # Of the answer.
 
     def send_initial_metadata(self, initial_metadata: Any) -> None:
-        """As grpcio's: now; once, and before the first response."""
+        """As grpcio's: now; once, and before the first response.
+
+        :raises grpc.RpcError: the caller does not wait any more.
+        """
         if not self._call.start(initial_metadata):
             raise ValueError("Initial metadata no longer allowed!")
 
     def set_trailing_metadata(self, trailing_metadata: Any) -> None:
         """As grpcio's."""
-        self.trailers = tuple(trailing_metadata)
+        self.trailers = trailing_metadata
 
-    def trailing_metadata(self) -> tuple[Any, ...]:
+    def trailing_metadata(self) -> Any:
         """What was set."""
         return self.trailers
 
@@ -103,7 +104,7 @@ class Context(grpc.ServicerContext):
 
     def set_details(self, details: str) -> None:
         """As grpcio's."""
-        self.message = details
+        self.message = _encoded(details)
 
     def code(self) -> Any:
         """What was set."""
@@ -117,13 +118,13 @@ class Context(grpc.ServicerContext):
         """End the call with a status: raises."""
         # As grpcio's: abort is for errors.
         self.status = grpc.StatusCode.UNKNOWN if code is grpc.StatusCode.OK else code
-        self.message = "" if code is grpc.StatusCode.OK else details
+        self.message = b"" if code is grpc.StatusCode.OK else _encoded(details)
         self.aborted = True
         raise Aborted
 
     def abort_with_status(self, status: grpc.Status) -> Any:
         """End the call with a status and its trailing metadata: raises."""
-        self.trailers = tuple(status.trailing_metadata or ())
+        self.trailers = status.trailing_metadata
         self.abort(status.code, status.details)
 
     def set_compression(self, compression: grpc.Compression) -> None:
@@ -136,6 +137,11 @@ class Context(grpc.ServicerContext):
         """The callbacks to call now; none the second time."""
         callbacks, self._callbacks = self._callbacks, None
         return callbacks or []
+
+
+def _encoded(details: Any) -> bytes:
+    # What is no text raises what it raises in grpcio, into the handler.
+    return details if isinstance(details, bytes) else details.encode()
 
 
 class Signal:

@@ -7,6 +7,7 @@ as another is left to wait; else the handler runs on the executor. So a call alo
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import logging
 import os
@@ -23,33 +24,36 @@ from ....errors import UsageError
 from ....waiting import wait
 from ...address import split
 from ..concurrency import EXCEEDED, Concurrency
-from . import library
-from .endpoint import MAX_HEADER_BYTES, MAX_MESSAGE_BYTES
-from .served import HandlerCallDetails, Served
+from . import library, server_options
+from .queue import Queue
+from .served import HandlerCallDetails
 from .serving import ServerConnection
 
-# What a client may send of one call before it is read.
-WINDOW_BYTES = 1 << 20
-# Calls at a time on one connection; clients keep more back.
-MAX_STREAMS = 1_000
 # Threads that wait for connections, and may run handlers when they have read one's request.
 _WAITING_THREADS = 4
 _TICK_SECONDS = 0.25
-# For a client to introduce itself.
-_INTRODUCTION_SECONDS = 20.0
+# Between warnings that no connection can be accepted.
+_WARNING_SECONDS = 10.0
+# grpcio sends larger headers only to clients that say they take them.
+_HEADER_BYTES = 65_536
 # For the handlers on the threads that wait, once their calls were cancelled.
 _JOIN_SECONDS = 1.0
 _UNACKNOWLEDGED_SECONDS = 20.0
 _BACKLOG = 1024
+# Of descriptors and memory, which may end.
+_SHORTAGES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _LOG = logging.getLogger(__name__)
 
 
 class Server(grpc.Server):
     """Serves like :func:`grpc.server`, which documents the parameters; without TLS and compressed answers.
 
+    :param options: those of :mod:`.server_options`.
+
     :param workers: handlers that run at a time, on the executor and on the threads that wait.
     :param concurrency: limits the calls that run at a time, with those of the server's other ports.
-    :raises ConfigError: nghttp2 is not there.
+    :raises ConfigError: nghttp2 is not there, or it does not have an option.
+    :ivar most_bytes: the largest header list of an answer, as RFC 9113 counts it; :ivar most_fields: fields in it.
     """
 
     def __init__(
@@ -64,22 +68,15 @@ class Server(grpc.Server):
         if not hasattr(select, "epoll"):
             raise UsageError("a server with codec='nghttp2' needs Linux")
         self.module: Any = library.load()
-        values = dict(options)
-        largest = values.get("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)
-        self.max_message: int = largest if largest >= 0 else (1 << 31) - 1
-        self.limits = (
-            self.max_message,
-            values.get("grpc.max_metadata_size", MAX_HEADER_BYTES),
-            WINDOW_BYTES,
-            values.get("grpc.max_concurrent_streams", MAX_STREAMS),
-        )
+        self.options = server_options.read(options)
+        self.most_bytes = max(_HEADER_BYTES, self.options.max_headers)
+        self.most_fields: int = self.module.MAX_FIELDS
         block = self.module.Block
         self.head: Any = block([(b":status", b"200"), (b"content-type", b"application/grpc")])
         self.ok: Any = block([(b"grpc-status", b"0")])
         self.nothing: Any = block([])
         self.http: Any = block([])
-        self._executor = executor
-        self._slots = threading.Semaphore(workers)
+        self.queue = Queue(executor, workers)
         self._handlers = list(handlers)
         self._interceptors = tuple(interceptors)
         self._concurrency = concurrency
@@ -88,6 +85,9 @@ class Server(grpc.Server):
         self._waiting = 0
         self._listeners: dict[int, socket.socket] = {}
         self._connections: dict[int, ServerConnection] = {}
+        # Those that wait for descriptors to accept with.
+        self._resting: set[socket.socket] = set()
+        self._warned_at = -_WARNING_SECONDS
         self._epoll: Any = None
         self._threads: list[threading.Thread] = []
         self._started = False
@@ -120,7 +120,13 @@ class Server(grpc.Server):
             )
             family, _, _, _, where = families[0]
             dual = family == socket.AF_INET6 and host in {"", "::"}
-            listener = socket.create_server(where[:2], family=family, backlog=_BACKLOG, dualstack_ipv6=dual)
+            listener = socket.create_server(
+                where[:2],
+                family=family,
+                backlog=_BACKLOG,
+                reuse_port=self.options.reuse_port,
+                dualstack_ipv6=dual,
+            )
         except OSError as error:
             raise RuntimeError(f"cannot listen on {address}: {error}") from error
         listener.setblocking(False)
@@ -220,17 +226,6 @@ class Server(grpc.Server):
             if not connection.closed:
                 self._epoll.modify(connection.descriptor, events)
 
-    def submit(self, call: Served) -> None:
-        """Run a call on the executor."""
-        try:
-            self._executor.submit(self._run, call)
-        except RuntimeError:  # it was shut down
-            call.cancel()
-
-    def _run(self, call: Served) -> None:
-        with self._slots:
-            call.run()
-
     # The threads.
 
     def _wait(self) -> None:
@@ -248,7 +243,7 @@ class Server(grpc.Server):
             for descriptor, _ in events:
                 try:
                     self._serve(descriptor, alone)
-                except Exception:
+                except BaseException:  # of application code, too: the thread must not end with it
                     _LOG.exception("a connection failed")
 
     def _serve(self, descriptor: int, alone: bool) -> None:
@@ -260,23 +255,27 @@ class Server(grpc.Server):
         self.watch(connection)
         if not calls:
             return
-        own = calls.pop(0) if not alone and self._slots.acquire(blocking=False) else None
+        slots = self.queue.slots
+        own = calls.pop(0) if not alone and slots.acquire(blocking=False) else None
         for call in calls:
-            self.submit(call)
+            self.queue.add(call)
         if own is not None:
             try:
                 own.run()
             finally:
-                self._slots.release()
+                slots.release()
 
     def _accept(self, descriptor: int) -> None:
         listener = self._listeners.get(descriptor)
-        if listener is None:
+        if listener is None or listener in self._resting:
             return
         try:
             accepted, address = listener.accept()
-        except OSError:
-            return  # another thread has it, or the client has gone; without descriptors left: tried again
+        except OSError as error:
+            # Else another thread has it, or the client has gone.
+            if error.errno in _SHORTAGES:
+                self._rest(listener, error)
+            return
         try:
             accepted.setblocking(False)
             with contextlib.suppress(OSError):
@@ -296,6 +295,20 @@ class Server(grpc.Server):
         if self._grace_ends is not None:
             connection.go_away()
 
+    def _rest(self, listener: socket.socket, error: OSError) -> None:
+        """Accept nothing until the next tick: clients that wait to be accepted would wake the threads all the time."""
+        self._resting.add(listener)
+        with contextlib.suppress(OSError, ValueError):
+            self._epoll.modify(listener, 0)
+        now = time.monotonic()
+        if now - self._warned_at >= _WARNING_SECONDS:
+            self._warned_at = now
+            _LOG.warning(
+                "connections are not accepted: %s; tried again every %g s. Raise the limit (ulimit -n)",
+                error,
+                _TICK_SECONDS,
+            )
+
     def _watch(self) -> None:
         """Deadlines, clients that do not introduce themselves, and the end of the server."""
         while not self._ending:
@@ -314,15 +327,11 @@ class Server(grpc.Server):
         self._stopped.set()
 
     def _tick(self, now: float) -> None:
+        while self._resting:
+            with contextlib.suppress(OSError, ValueError):
+                self._epoll.modify(self._resting.pop(), select.EPOLLIN)
         for connection in list(self._connections.values()):
-            session = connection.session
-            if not session.ready and now - connection.since > _INTRODUCTION_SECONDS:
-                connection.lose()
-            elif session.over and not (connection.going or session.pending or session.stuck):
-                connection.lose()  # the protocol was broken while another thread was in the middle of sending
-            for call in list(connection.calls):
-                if call.until is not None and call.until <= now:
-                    call.expire()
+            connection.look_after(now)
         ends = self._grace_ends
         if ends is None:
             return

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import time
 from typing import TYPE_CHECKING, Any
 
+from .lifetime import Lifetime
 from .served import Served
 
 if TYPE_CHECKING:
+    from .answer import Answer
     from .server import Server
 
-# Streams that a client may reset: so many at once, and so many a second for good (nghttp2's own figures). More is
-# an attack ("rapid reset", CVE-2023-44487).
-_RESETS = 1_000
-_RESETS_A_SECOND = 33
-_READS = 16
+# Streams that a client may give up before their handlers have begun, or break: so many at once, and a second for good.
+_GIVEN_UP = 1_000
+_GIVEN_UP_A_SECOND = 100
+# Frames that wait for a client to read, above which it is not waited for; bodies are not counted.
+_UNSENT = 10_000
+_ENHANCE_YOUR_CALM = 11
+# What a client may send of one call before it is read.
+WINDOW_BYTES = 1 << 20
+# For a client to introduce itself.
+_INTRODUCTION_SECONDS = 20.0
 
 
 class ServerConnection:
@@ -24,7 +32,14 @@ class ServerConnection:
     Life span: made when it is accepted; closed when the peer has closed it, or the server has said GOAWAY and its
     last call has ended.
 
-    :ivar calls: those that are being served.
+    "Rapid reset" (CVE-2023-44487) and "MadeYouReset" (CVE-2025-8671) are calls that cost the server and nobody waits
+    for. Counted are streams that the client resets before their handler has begun, and those that nghttp2 resets
+    because the client broke the protocol in them: a thousand at once, and a hundred a second, are taken. Then new calls
+    are refused (GOAWAY, ENHANCE_YOUR_CALM) and those that run go on, so an honest client loses none; the same again,
+    and the connection is closed. Calls that run may be cancelled without limit: their handlers' threads are the limit.
+
+    :ivar calls: those that somebody waits for.
+    :ivar given_up: streams that the client has reset before their handler had begun.
     """
 
     def __init__(self, server: Server, accepted: socket.socket, address: Any) -> None:
@@ -32,16 +47,21 @@ class ServerConnection:
         self.server = server
         self.descriptor = accepted.fileno()
         self._broken = (OSError, EOFError, module.H2Error)
-        self.session: Any = module.Session(True, *server.limits)
+        options = server.options
+        self.session: Any = module.Session(
+            True, options.max_message, options.max_headers, WINDOW_BYTES, options.max_streams
+        )
         self.peer = _peer(accepted, address)
         self.session.attach(accepted.detach())
         self.calls: set[Served] = set()
         self.closed = False
         self.going = False
         self.since = time.monotonic()
-        self._resets = 0
-        self._allowance = float(_RESETS)
-        self._counted = self.since
+        self.given_up = 0
+        self._counted = 0
+        self._counted_at = self.since
+        self._allowance = float(_GIVEN_UP)
+        self._lifetime = Lifetime(options, self.since, random.random())
 
     def __repr__(self) -> str:
         return f"<ServerConnection {self.peer}{' closed' if self.closed else ''}>"
@@ -64,16 +84,19 @@ class ServerConnection:
                     ready.append(call)
             elif call.changed():
                 ready.append(call)
-        if session.resets != self._resets:
-            self._check_resets(session.resets)
         if session.pending or session.stuck:
             self.flush()
-        if session.over:
+        if self.given_up + session.broken != self._counted:
+            self._count(self.given_up + session.broken)
+        if session.over or session.unsent > _UNSENT:
             self.lose()  # the peer broke the protocol and was told, or all is done after a GOAWAY
-        return ready
+        return [] if self.closed else ready
 
     def _begun(self, stream: Any) -> Served | None:
-        if stream.closed or not stream.head_done:
+        if stream.closed:
+            self.given_up += stream.reset_by_peer
+            return None
+        if not stream.head_done:
             return None
         fields = stream.head()
         said = dict(fields)
@@ -89,25 +112,25 @@ class ServerConnection:
             if refusal is None:
                 self.calls.add(call)
                 return call
-            call.counted = False
-            message = refusal.encode()
-            fields = ((b"grpc-status", b"8", True), (b"grpc-message", message, True))
-            self.end(call, fields, False)
+            call.refuse(refusal)
+            stream.tag = _Refused(self, stream)
         return None
 
     def _refuse(self, stream: Any, status: bytes, extra: tuple[Any, ...]) -> None:
-        stream.tag = _Refused()
+        stream.tag = _Refused(self, stream)
         self.session.refuse(stream, self.server.http, ((b":status", status, True), *extra))
 
-    def _check_resets(self, resets: int) -> None:
+    def _count(self, count: int) -> None:
         now = time.monotonic()
-        self._allowance = min(self._allowance + (now - self._counted) * _RESETS_A_SECOND, _RESETS)
-        self._allowance -= resets - self._resets
-        self._counted, self._resets = now, resets
+        regained = (now - self._counted_at) * _GIVEN_UP_A_SECOND
+        self._allowance = min(self._allowance + regained, _GIVEN_UP) - (count - self._counted)
+        self._counted, self._counted_at = count, now
         if self._allowance < 0:
-            self.session.terminate(11)
-            self.flush()
-            self.lose()
+            if self.going:
+                self.lose()
+            else:
+                self._allowance = _GIVEN_UP
+                self.go_away(_ENHANCE_YOUR_CALM)
 
     def answer(self, call: Served, message: bytes) -> None:
         """The whole of a plain answer: headers, one message, the status OK."""
@@ -118,7 +141,7 @@ class ServerConnection:
         self.flush()
         call.finish()
 
-    def end(self, call: Served, fields: tuple[Any, ...], started: bool) -> None:
+    def end(self, call: Answer, fields: tuple[Any, ...], started: bool) -> None:
         """The end of an answer.
 
         :param fields: the status, and what goes with it.
@@ -130,13 +153,6 @@ class ServerConnection:
             self.session.refuse(call.stream, self.server.head, fields)
         self.flush()
         call.finish()
-
-    def ended(self, call: Served) -> None:
-        """A call is over."""
-        if call.counted:
-            call.counted = False
-            self.calls.discard(call)
-            self.server.dismiss()
 
     def flush(self) -> None:
         """Send what there is to send, and tell the calls that it has changed."""
@@ -151,17 +167,38 @@ class ServerConnection:
             return
         for stream in session.sent():
             if stream.tag is not None and stream.tag.changed():
-                self.server.submit(stream.tag)  # cannot be: only what comes makes a call run
+                self.server.queue.add(stream.tag)  # cannot be: only what comes makes a call run
 
-    def go_away(self) -> None:
-        """Take no new calls; close when the last one has ended."""
+    def go_away(self, code: int = 0) -> None:
+        """Take no new calls; close when the last one has ended.
+
+        :param code: what GOAWAY says.
+        """
         if not self.going:
             self.going = True
-            self.session.shutdown()
+            self.session.shutdown(code)
             self.flush()
         session = self.session
         if not (self.calls or session.streams or session.pending or session.stuck):
             self.lose()
+
+    def look_after(self, now: float) -> None:
+        """Deadlines of calls, the life span of the connection, and a client that does not introduce itself or is gone.
+
+        :param now: clock time.
+        """
+        session = self.session
+        for call in list(self.calls):
+            if call.until is not None and call.until <= now:
+                call.expire()
+        if not session.ready and now - self.since > _INTRODUCTION_SECONDS:
+            self.lose()
+        elif session.over and not (self.going or session.pending or session.stuck):
+            self.lose()  # the protocol was broken while another thread was in the middle of sending
+        else:
+            self._lifetime.look_after(self, now)
+        if self.going and not self.closed:
+            self.go_away()
 
     def lose(self) -> None:
         """Close; the calls that run are cancelled."""
@@ -175,10 +212,18 @@ class ServerConnection:
 
 
 class _Refused:
-    """The tag of a stream that is no gRPC call."""
+    """The tag of a stream that is not to be a call."""
+
+    def __init__(self, connection: ServerConnection, stream: Any) -> None:
+        self._connection, self._stream = connection, stream
 
     def changed(self) -> bool:
         """Nothing to do."""
+        stream = self._stream
+        if stream.closed:
+            self._connection.given_up += stream.reset_by_peer
+        elif not stream.over and not stream.queued:
+            self._connection.session.reset(stream, 0)  # the rest is not wanted
         return False
 
 

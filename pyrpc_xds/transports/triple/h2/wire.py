@@ -42,6 +42,13 @@ _OWN = {
     "grpc-status",
     "grpc-timeout",
 }
+_NAME_SENT = re.compile(_NAME.pattern.encode())
+_VALUE_SENT = re.compile(_VALUE.pattern.encode())
+_NOT_ANSWERED = {
+    name.encode()
+    for name in (_HTTP | _OWN) - {"host", "user-agent", "grpc-message-type", "grpc-previous-rpc-attempts"}
+}
+_NOT_REMEMBERED = {b"grpc-status-details-bin"}
 # gRPC's "HTTP2 Transport Mapping": what an error code of RST_STREAM means.
 _OF_RESET = {
     7: grpc.StatusCode.UNAVAILABLE,
@@ -99,19 +106,61 @@ def listed(fields: Iterable[Field]) -> int:
     return sum(len(name) + len(value) + 32 for name, value, _ in fields)
 
 
-def answered(metadata: Iterable[tuple[Any, Any]]) -> tuple[Field, ...]:
-    """Metadata of a server's answer as header fields.
+def answered(metadata: Iterable[tuple[Any, Any]] | None) -> tuple[Field, ...]:
+    """Metadata of a server's answer as header fields, as grpcio sends it: gRPC's own names are left out, and the
+    names of connections, which break HTTP/2 (grpcio sends those).
 
-    :raises ValueError: some of it cannot travel.
+    :raises ValueError: some of it cannot travel; :class:`TypeError`: it is not metadata.
     """
-    pairs = tuple(metadata)
-    fields = sent(tuple(pair) for pair in pairs if pair[0] != "grpc-status-details-bin")
-    if fields is None:
-        raise ValueError(f"metadata was invalid: {pairs}")
-    for name, value in pairs:
-        if name == "grpc-status-details-bin":
-            fields += ((name.encode(), binascii.b2a_base64(value, newline=False).rstrip(b"="), False),)
-    return fields
+    return tuple(
+        (name, value, name not in _NOT_REMEMBERED)
+        for name, value in (_field(name, value) for name, value in metadata or ())
+        if name not in _NOT_ANSWERED
+    )
+
+
+def _field(name: Any, value: Any) -> tuple[bytes, bytes]:
+    name = _encoded(name)
+    if not _NAME_SENT.fullmatch(name):
+        raise ValueError(f"the name {name!r} cannot travel")
+    if name.endswith(b"-bin"):
+        if type(value) is not bytes:
+            raise TypeError(f'Binary metadata key="{name.decode()}" expected bytes, got {type(value)}')
+        return name, binascii.b2a_base64(value, newline=False).rstrip(b"=")
+    value = _encoded(value)
+    if not _VALUE_SENT.fullmatch(value):
+        raise ValueError(f"the value of {name.decode()} cannot travel")
+    return name, value.strip(b" ")
+
+
+def _encoded(text: Any) -> bytes:
+    if isinstance(text, str):
+        return text.encode()
+    if isinstance(text, bytes):
+        return text
+    raise TypeError(f"Expected bytes, str, or unicode, not {type(text)}")
+
+
+def ending(
+    code: int, details: bytes, metadata: tuple[Field, ...], most_bytes: int, most_fields: int
+) -> tuple[Field, ...]:
+    """The trailers of an answer, within limits: what is too much is left out, and the status says so.
+
+    A long message is cut. Metadata that is left out fails a call that would have gone well; the status of another
+    stays.
+
+    :param details: of the status, as UTF-8.
+    """
+    said = message(details)
+    if len(said) > most_bytes // 2:
+        said = message(details[: most_bytes // 8] + b"...")
+    # 200 bytes are more than grpc-status and the name of grpc-message are counted as.
+    if listed(metadata) + len(said) + 200 > most_bytes or len(metadata) + 2 > most_fields:
+        what = b"the trailing metadata (%d fields, %d bytes) is too large" % (len(metadata), listed(metadata))
+        said = what + (b", and was left out: " + said if said else b"")
+        code, metadata = code or grpc.StatusCode.RESOURCE_EXHAUSTED.value[0], ()
+    status = (b"grpc-status", b"%d" % code, True)
+    return (status, (b"grpc-message", said, False), *metadata) if said else (status, *metadata)
 
 
 def received(fields: Iterable[tuple[str, str]]) -> tuple[Metadatum, ...]:
@@ -150,8 +199,8 @@ def seconds_of(value: str) -> float | None:
     return None if found is None else int(found[1]) * _UNITS[found[2]]
 
 
-def message(text: str) -> bytes:
-    """The value of ``grpc-message``."""
+def message(text: str | bytes) -> bytes:
+    """The value of ``grpc-message``; bytes are UTF-8."""
     return quote(text, safe=" !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~").encode("ascii")
 
 

@@ -77,14 +77,16 @@ def serve() -> Iterator[Callable[..., Any]]:
     made: list[Any] = []
     mesh = FakeMesh()
 
-    def start(behaviors: dict[str, tuple[str, Callable[..., Any]]], **options: Any) -> Any:
+    def start(
+        behaviors: dict[str, tuple[str, Callable[..., Any]]], codec: str = "nghttp2", **options: Any
+    ) -> Any:
         handlers = {
             name: getattr(grpc, f"{kind}_rpc_method_handler")(behavior)
             for name, (kind, behavior) in behaviors.items()
         }
         server = TripleTransport(mesh).server(
             address="127.0.0.1:0",
-            codec="nghttp2",
+            codec=codec,
             handlers=[grpc.method_handlers_generic_handler("T", handlers)],
             **options,
         )
@@ -95,4 +97,19 @@ def serve() -> Iterator[Callable[..., Any]]:
     yield start
     for server in made:
         assert server.stop(0).wait(10)
+        del server._server  # grpcio's pollers live as long as the object, and pytest keeps this one
     mesh.close()
+
+
+@pytest.fixture
+def dial() -> Iterator[Callable[..., grpc.Channel]]:
+    """grpcio's client: ``dial(server, ("option", value), ...)``."""
+    made: list[grpc.Channel] = []
+
+    def connect(server: Any, *options: tuple[str, Any]) -> grpc.Channel:
+        made.append(grpc.insecure_channel(f"127.0.0.1:{server.port}", options=options))
+        return made[-1]
+
+    yield connect
+    for channel in made:
+        channel.close()

@@ -13,9 +13,18 @@ import h2.connection
 import h2.events
 import h2.exceptions
 import h2.settings
+import hpack
 
 PATH = "/org.apache.dubbo.sample.Greeter/SayHello"
 SECONDS = 10
+_REQUEST = [
+    (":method", "POST"),
+    (":scheme", "http"),
+    (":path", ""),
+    (":authority", "x"),
+    ("te", "trailers"),
+    ("content-type", "application/grpc"),
+]
 HEAD = [(":status", "200"), ("content-type", "application/grpc")]
 
 
@@ -152,3 +161,63 @@ class Server:
 def dialled(port: int, settings: dict[Any, int] | None = None) -> Peer:
     """A client's connection."""
     return Peer(socket.create_connection(("127.0.0.1", port), SECONDS), True, settings)
+
+
+class Raw:
+    """A client that writes frames as they come to mind, thousands at a time."""
+
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), 10)
+        self._encoder = hpack.Encoder()
+        self._decoder = hpack.Decoder()
+        self._next = 1
+        self._read = b""
+        self.socket.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + self.frame(4, 0, 0))
+
+    @staticmethod
+    def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+        return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
+
+    def call(self, path: str = "/T/Echo", body: bytes | None = b"") -> tuple[int, bytes]:
+        """A stream, and its frames; without a body it does not end."""
+        stream, self._next = self._next, self._next + 2
+        head = self._encoder.encode([(n, path if n == ":path" else v) for n, v in _REQUEST])
+        sent = self.frame(1, 4, stream, head)
+        return stream, sent if body is None else sent + self.frame(0, 1, stream, framed(body))
+
+    def given_up(self, count: int, path: str = "/T/Echo") -> bytes:
+        sent = b""
+        for _ in range(count):
+            stream, frames = self.call(path)
+            sent += frames + self.frame(3, 0, stream, struct.pack(">I", 8))
+        return sent
+
+    def broken(self, count: int, path: str) -> bytes:
+        """Calls that a window beyond bounds has the server reset ("MadeYouReset")."""
+        sent = b""
+        for _ in range(count):
+            stream, frames = self.call(path)
+            sent += frames + self.frame(8, 0, stream, struct.pack(">I", (1 << 31) - 1))
+        return sent
+
+    def until(self, *kinds: int) -> tuple[int, int, bytes]:
+        """The next frame of these kinds: kind, stream, payload.
+
+        :raises EOFError: the server has closed.
+        """
+        while True:
+            while len(self._read) < 9 or len(self._read) < 9 + int.from_bytes(self._read[:3], "big"):
+                try:
+                    data = self.socket.recv(65536)
+                except ConnectionResetError:
+                    data = b""
+                if not data:
+                    raise EOFError
+                self._read += data
+            size, kind = int.from_bytes(self._read[:3], "big"), self._read[3]
+            stream, payload = int.from_bytes(self._read[5:9], "big"), self._read[9 : 9 + size]
+            self._read = self._read[9 + size :]
+            if kind == 1:
+                payload = repr(dict(self._decoder.decode(payload))).encode()
+            if kind in kinds:
+                return kind, stream, payload
