@@ -6,9 +6,7 @@ message or that does not read its answers is the reactor's and costs no worker.
 
 from __future__ import annotations
 
-import errno
 import math
-import os
 import queue
 import selectors
 import socket
@@ -20,6 +18,7 @@ from .errors import ThriftProtocolError
 from .goodbye import LEAVING
 from .intake import Intake
 from .limits import ServerLimits
+from .listener import Listener
 from .log import RateLimitedLog, logger
 from .peer import Peer
 from .processor import Processor
@@ -55,8 +54,6 @@ class Reactor(threading.Thread):
         over: threading.Event,
     ) -> None:
         super().__init__(name=f"thrift {address}", daemon=True)
-        self._listener = listener
-        self._address = address
         self._server = server
         self._processor = processor
         self._accepted = accepted
@@ -78,7 +75,7 @@ class Reactor(threading.Thread):
         self._parked: set[Peer] = set()
         # With workers, which may lend them.
         self._lent: set[Peer] = set()
-        self._accept_again = 0.0
+        self._listener = Listener(listener, self._selector, server, log)
         # The server stops, and the listener is closed; when clients have had the time that they have then.
         self._leaving = False
         self._leave_by = math.inf
@@ -128,7 +125,6 @@ class Reactor(threading.Thread):
     def run(self) -> None:
         """See the class."""
         selector = self._selector
-        selector.register(self._listener, selectors.EVENT_READ)
         selector.register(self._wake[0], selectors.EVENT_READ)
         look_at = monotonic() + _TICK
         try:
@@ -136,7 +132,7 @@ class Reactor(threading.Thread):
                 for key, events in selector.select(self._patience()):
                     if key.data is not None:
                         self._turn(key.data, events)
-                    elif key.fileobj is self._listener:
+                    elif key.fileobj is self._listener.sock:
                         self._accept()
                     else:
                         try:
@@ -154,15 +150,13 @@ class Reactor(threading.Thread):
                 if now >= look_at:
                     look_at = now + _TICK
                     self._expire(now)
-                    if self._accept_again and now >= self._accept_again and not self._tally.stopping:
-                        self._accept_again = 0.0
-                        selector.register(self._listener, selectors.EVENT_READ)
+                    self._listener.look_again(now)
         except Exception:
             logger.exception("the reactor of %r failed", self._server)
         finally:
             self._over.set()
             self._tally.all_read()
-            self._unlisten()
+            self._listener.close()
             for peer in list(self._parked):
                 self._unpark(peer)
                 self.close(peer)
@@ -183,9 +177,8 @@ class Reactor(threading.Thread):
         A client that finds a connection closed learns it before its next call, not with it.
         """
         if not self._leaving:
-            if not self._accept_again:
-                self._accept()
-            self._unlisten()
+            self._accept()
+            self._listener.close()
             # Not before: a client that is told to go would come again.
             self._leaving = self._processor.leaving = True
             self._leave_by = now + LEAVING
@@ -201,33 +194,8 @@ class Reactor(threading.Thread):
             self._unpark(peer)
             self._park(peer, anew=True)
 
-    def _unlisten(self) -> None:
-        listener = self._listener
-        if listener.fileno() >= 0:
-            try:
-                self._selector.unregister(listener)
-            except KeyError:
-                pass
-            listener.close()
-            if self._address.startswith("unix:"):
-                try:
-                    os.unlink(self._address[5:])
-                except OSError:
-                    pass
-
     def _accept(self) -> None:
-        for _ in range(64):
-            try:
-                sock, name = self._listener.accept()
-            except BlockingIOError:
-                return
-            except OSError as error:
-                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                    # The connection stays in the backlog and would wake the reactor without end.
-                    self._log.warning("%r cannot accept: %s; again in a second", self._server, error.strerror)
-                    self._accept_again = monotonic() + 1.0
-                    self._selector.unregister(self._listener)
-                return
+        for sock, name in self._listener.accept():
             held = self._tally.open
             if held >= self._limits.connections:
                 sock.close()
