@@ -128,6 +128,11 @@ class _Reader:
         self._pos = pos + size
         return self._data[pos : pos + size]
 
+    @property
+    def left(self) -> int:
+        """Bytes that have not been read."""
+        return self._end - self._pos
+
 
 class CompactCodec:
     """thriftpy2's compact protocol, which it has in pure Python only."""
@@ -160,8 +165,9 @@ class CompactCodec:
 
     def decode(self, value: Any, data: bytes, start: int, end: int) -> None:
         """See :meth:`BinaryCodec.decode`."""
+        source = _Reader(data, start, end)
         reader = TCompactProtocol(
-            _Reader(data, start, end),
+            source,
             decode_response=self.wire.decode_response,
             strict_decode=self.wire.strict_decode,
         )
@@ -169,6 +175,8 @@ class CompactCodec:
             reader.read_struct(value)
         except Exception as error:
             raise ThriftProtocolError(f"{type(value).__name__} cannot be decoded: {error!r}") from error
+        if source.left:
+            raise ThriftProtocolError(f"{type(value).__name__} was decoded out of step")
 
 
 Codec = BinaryCodec | CompactCodec

@@ -19,7 +19,7 @@ class Inbox:
     After :meth:`next` has returned a message, ``codec.scanner`` holds its header until the next call.
     """
 
-    __slots__ = ("_buffer", "_chunks", "_framed", "_limit", "_piece", "codec")
+    __slots__ = ("_buffer", "_framed", "_limit", "_piece", "codec")
 
     # What only a transport with headers has.
     header: None = None
@@ -29,25 +29,23 @@ class Inbox:
         self.codec = codec
         self._framed = codec.framed
         self._limit = limits.frame
-        # Framed: everything not yet returned. Unframed: `_chunks` have been scanned, `_piece` has not.
+        # Framed: everything not yet returned. Unframed: `_buffer` has been scanned, `_piece` has not.
         self._buffer = bytearray()
-        self._chunks: list[bytes] = []
         self._piece = b""
 
     @property
     def pending(self) -> bool:
         """Whether bytes of a message are held: its beginning, or what came after the one returned."""
-        return bool(self._buffer or self._chunks or self._piece)
+        return bool(self._buffer or self._piece)
 
     @property
     def head(self) -> bytes:
         """The first bytes of what is held."""
-        held = self._chunks[0] if self._chunks else self._buffer or self._piece
-        return bytes(held[:HEAD])
+        return bytes((self._buffer or self._piece)[:HEAD])
 
     def take(self, data: bytes, schemas: Mapping[bytes, Any] | None) -> tuple[bytes, int] | None:
         """:meth:`feed` and :meth:`next` at once; quick where ``data`` is one whole message and nothing is held."""
-        if not (self._buffer or self._chunks or self._piece):
+        if not (self._buffer or self._piece):
             try:
                 if self._framed:
                     if self.codec.scanner.frame(data, schemas):
@@ -57,7 +55,7 @@ class Inbox:
                     if used >= 0:
                         self._piece = data[used:]
                         return data, 0
-                    self._chunks.append(data)
+                    self._buffer += data
                     return None
             except ScanError as error:
                 raise refused(error.kind, error.offset, data) from None
@@ -120,12 +118,12 @@ class Inbox:
             return None
         used = self.codec.scanner.feed(piece, schemas)
         if used < 0:
-            self._chunks.append(piece)
+            self._buffer += piece
             self._piece = b""
             return None
         self._piece = piece[used:]
-        if self._chunks:
-            self._chunks.append(piece[:used])
-            piece = b"".join(self._chunks)
-            self._chunks = []
+        if self._buffer:
+            self._buffer += piece[:used]
+            piece = bytes(self._buffer)
+            self._buffer = bytearray()
         return piece, 0

@@ -149,7 +149,7 @@ def _inflate(data: bytes, limits: Limits) -> bytes:
         raise ThriftProtocolError(f"the payload is not zlib's: {error}") from None
     if len(message) > most:
         raise ThriftProtocolError(
-            f"the payload of {len(data)} bytes inflates to more than {most} bytes, the limit (Limits.inflation)",
+            f"the payload of {len(data)} bytes inflates to more than {most} bytes, the limit (Limits.inflation, frame)",
             ThriftProtocolError.SIZE_LIMIT,
         )
     if not inflater.eof or inflater.unused_data:

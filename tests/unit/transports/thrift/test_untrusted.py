@@ -148,6 +148,8 @@ def test_decoder_out_of_step_is_noticed_without_the_scan() -> None:
     codec = codec_for(Wire(compact=True), LIMITS)
     with pytest.raises(ThriftProtocolError, match="read beyond the message"):
         codec.decode(idl.Everything.ping_args(), b"\x18\x7fab\0", 0, 5)
+    with pytest.raises(ThriftProtocolError, match="out of step"):
+        codec.decode(idl.Everything.ping_args(), b"\x18\x02ab\0ab", 0, 7)
 
 
 @pytest.mark.parametrize("wire", WIRES, ids=str)
@@ -191,3 +193,17 @@ def test_unframed_pieces_cost_linear_time_and_memory() -> None:
         assert got is None
         got = inbox.take(data[start : start + 100], None)
     assert got is not None and len(got[0]) == len(data)
+
+
+@pytest.mark.parametrize("wire", WIRES, ids=str)
+def test_byte_that_comes_alone_takes_little_more_than_a_byte(wire: Wire) -> None:
+    data = codec_for(wire, Limits()).encode("ping", CALL, 1, idl.Everything.ping_args(text="x" * 50_000))
+    inbox = Inbox(codec_for(wire, Limits()), Limits())
+    tracemalloc.start()
+    try:
+        for start in range(len(data) - 1):
+            assert inbox.take(data[start : start + 1], None) is None
+        assert tracemalloc.get_traced_memory()[1] < 2 * len(data)
+    finally:
+        tracemalloc.stop()
+    assert inbox.take(data[-1:], None) is not None
