@@ -271,6 +271,25 @@ def test_late_call_is_answered_as_one_that_did_not_run(kind: str) -> None:
             assert busy.result(10) == "done" and handler.calls == 0
 
 
+@pytest.mark.parametrize("factory", ["plain", "eager"])
+async def test_requests_run_whatever_makes_the_tasks_of_the_loop(factory: str) -> None:
+    def plain(loop: asyncio.AbstractEventLoop, work: Any) -> asyncio.Task[Any]:
+        return asyncio.Task(work, loop=loop)
+
+    loop = asyncio.get_running_loop()
+    # Python 3.12 and later have the other.
+    loop.set_task_factory(plain if factory == "plain" else getattr(asyncio, "eager_task_factory", None))
+    async with ThriftTransport(FakeMesh()).aio_server(idl.Everything, AioHandler(), "127.0.0.1:0") as server:
+        host, _, port = server.address.rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        count = 500
+        writer.write(framed(call()) * count)
+        expected = framed(call(kind=2, body=b"\x0b\0\0\0\0\0\x01x\0")) * count
+        assert await asyncio.wait_for(reader.readexactly(len(expected)), 10) == expected
+        writer.close()
+        await writer.wait_closed()
+
+
 async def test_slow_reader_of_a_shared_connection_is_closed_whatever_runs_beside(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

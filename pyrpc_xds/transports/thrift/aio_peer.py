@@ -129,7 +129,8 @@ class AioPeer(asyncio.Protocol):
             self._wait()
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        return self._loop.create_task(work, context=self._context.copy())
+        # Not by the loop's factory: one may know no contexts, or begin the task before this returns.
+        return asyncio.Task(work, loop=self._loop, context=self._context.copy())
 
     def _wait(self) -> None:
         seconds = self._limits.frame_timeout if self.intake.busy else self._limits.idle_timeout
