@@ -25,8 +25,9 @@ from typing import Any
 
 import pytest
 
-SETTLE_SECONDS = 10.0
-"""How long what a test has closed may take to be gone (threads to end, sockets to be shut by grpc's)."""
+SETTLE_SECONDS = 25.0
+"""How long what a test has closed may take to be gone: threads to end, sockets to be shut by grpc's, and its pollers,
+which a closed channel keeps for 20 s where it was writing a ping (grpcio 1.85.1)."""
 
 DESCRIPTORS = "/proc/self/fd" if os.path.isdir("/proc/self/fd") else "/dev/fd"
 

@@ -32,6 +32,9 @@ DEFAULTS: Options = (
     ("grpc.keepalive_time_ms", 300_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.keepalive_permit_without_calls", 0),
+    # Of grpc's other pings, likewise (its own: 60 s where keepalive is set, for ever where not). A channel that is
+    # closed while grpc writes one is kept for as long (grpcio 1.85.1).
+    ("grpc.http2.ping_timeout_ms", 20_000),
 )
 
 #: The method of the calls that are made to hear why an endpoint is not READY: grpcio says it in no other way.

@@ -141,6 +141,8 @@ class Client:
     def __init__(self, *addresses: str, **options: Any) -> None:
         self.mesh = FakeMesh(*addresses)
         self.triple = TripleTransport(self.mesh)
+        # A closed channel may wait for a ping's answer (options.py).
+        options["options"] = [("grpc.http2.ping_timeout_ms", 2_000), *(options.get("options") or ())]
         self.channel: Any = self.triple.channel("xds:///greeter:80", **options)
         self.router = self.mesh.routers[0]
 
