@@ -16,10 +16,18 @@ from typing import Any
 import grpc
 import pytest
 
-from pyrpc_xds.transports.triple import TripleTransport
+from pyrpc_xds.transports.triple import TripleTransport, options
 from tests.unit.transports.triple.fakes import FakeMesh
 
 IDL = Path(__file__).resolve().parents[4] / "idl"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def short_pings() -> Iterator[None]:
+    """A closed channel waits a shorter while for the answer of a ping."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(options, "DEFAULTS", (*options.DEFAULTS, ("grpc.http2.ping_timeout_ms", 3_000)))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -141,8 +149,6 @@ class Client:
     def __init__(self, *addresses: str, **options: Any) -> None:
         self.mesh = FakeMesh(*addresses)
         self.triple = TripleTransport(self.mesh)
-        # A closed channel may wait for a ping's answer (options.py).
-        options["options"] = [("grpc.http2.ping_timeout_ms", 2_000), *(options.get("options") or ())]
         self.channel: Any = self.triple.channel("xds:///greeter:80", **options)
         self.router = self.mesh.routers[0]
 
