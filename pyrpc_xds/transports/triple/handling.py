@@ -18,6 +18,7 @@ import inspect
 import time
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
+from functools import partial
 from typing import Any, NoReturn
 
 import grpc
@@ -111,25 +112,42 @@ def _enter(context: Any) -> Any:
     return context
 
 
-class _Sooner:
-    """A handler's context whose time is up sooner than grpc's."""
+class _Around:
+    """A handler's context, grpc's but for what a class below says."""
 
-    def __init__(self, context: Any, until: float) -> None:
+    def __init__(self, context: Any) -> None:
         self._context = context
-        self._until = until
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._context, name)
+
+
+class _Sooner(_Around):
+    """One whose time is up sooner than grpc's."""
+
+    def __init__(self, context: Any, until: float) -> None:
+        super().__init__(context)
+        self._until = until
 
     def time_remaining(self) -> float:
         """Seconds to the shortest of Dubbo's timeouts, never below 0."""
         return max(self._until - time.monotonic(), 0.0)
 
 
-# By registration: it passes on whatever grpcio's own has.
+class _Contained(_Around):
+    """One whose callbacks may raise anything: SystemExit of one ends the thread that serves grpcio's connections, and
+    with it the server (1.85.1).
+    """
+
+    def add_callback(self, callback: Callable[[], None]) -> bool:
+        """As :meth:`grpc.RpcContext.add_callback`."""
+        return bool(self._context.add_callback(partial(contained, callback)))
+
+
+# By registration: they pass on whatever grpcio's own has.
 _INTERFACES: Any = (grpc.ServicerContext, grpc.aio.ServicerContext)
 for _interface in _INTERFACES:
-    _interface.register(_Sooner)
+    _interface.register(_Around)
 
 
 def _end(context: Any, error: BusinessError) -> None:
@@ -162,7 +180,7 @@ _Behavior = Callable[..., Any]
 
 def _unary(behavior: _Behavior) -> _Behavior:
     def call(request: Any, context: Any) -> Any:
-        context = _enter(context)
+        context = _Contained(_enter(context))
         try:
             return behavior(request, context)
         except BusinessError as error:
@@ -175,7 +193,7 @@ def _unary(behavior: _Behavior) -> _Behavior:
 
 def _stream(behavior: _Behavior) -> _Behavior:
     def call(request: Any, context: Any) -> Any:
-        context = _enter(context)
+        context = _Contained(_enter(context))
         try:
             yield from behavior(request, context)
         except BusinessError as error:

@@ -29,7 +29,9 @@ UNARY = grpc.unary_unary_rpc_method_handler
 
 
 def unary(request: bytes, context: Any) -> bytes:
-    if request:
+    if request == b"callback":
+        context.add_callback(lambda: sys.exit("x"))
+    elif request:
         raise ON_THREADS[request.decode()]()
     return b"answer"
 
@@ -145,6 +147,20 @@ async def test_exception_of_a_coroutine_is_the_answer_of_its_call(method: str, e
         code, details = await asyncio.to_thread(answers, channel, method, error)
     assert code is grpc.StatusCode.UNKNOWN
     assert error in details
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("codec", ["grpcio", "nghttp2"])
+def test_exit_in_a_callback_ends_no_more_than_the_callbacks(codec: str, method: str) -> None:
+    with serving(codec) as channel, contextlib.closing(channel):
+        for _ in range(3):
+            assert asked(channel, method, b"callback") == asked(channel, method, b"")
+
+
+async def test_exit_in_a_callback_beside_a_loop_ends_no_more_than_its_call() -> None:
+    async with serving_aio(METHODS) as channel:
+        code, _ = await asyncio.to_thread(answers, channel, "unary", "callback")
+    assert code is grpc.StatusCode.UNKNOWN  # where grpc.aio calls the callbacks, the call still runs
 
 
 @pytest.mark.parametrize("codec", ["grpcio", "nghttp2"])
