@@ -121,10 +121,14 @@ def served(data: bytes, step: int) -> list[bytes | str]:
             message = intake.take(data[start : start + step])
             while message is not None:
                 request = processor.request(intake.codec, *message, intake.header, "peer", monotonic())
-                value = None
+                value = error = None
                 if request.served is not None:
-                    value = contextvars.Context().run(processor.run, request)
-                result.append(processor.answer(intake.codec, request, value, None))
+                    try:
+                        value = contextvars.Context().run(processor.run, request)
+                    except Exception as raised:  # of the handler: an argument may be missing
+                        error = raised
+                answer = processor.answer(intake.codec, request, value, error)
+                result.append(b"late" if b"deadline had passed" in answer else answer)
                 message = intake.next()
     except ThriftProtocolError as error:
         result.append(str(error))
