@@ -5,7 +5,7 @@ cdef int _STRUCT_FORM, _SEQUENCE_FORM
 cdef int _BOOL, _I16, _I32, _STRING, _STRUCT, _MAP
 cdef int _HEAD, _NAME, _TAIL, _BODY, _DONE
 cdef bytes _VARINT, _CANONICAL, _PRICE
-cdef long long _LIST, _SLOT, _MAP_TABLE, _ENTRY
+cdef long long _LIST, _SLOT, _MAP_TABLE, _ENTRY, _KEYS
 
 cdef class Scanner:
     cdef readonly bint compact

@@ -48,6 +48,9 @@ _LIST = 32
 _SLOT = 8
 _MAP_TABLE = 160
 _ENTRY = 48
+# For each pair of structs that are keys of one map, in time: different ones of equal hashes can be made at will, as
+# hash(-1) == hash(-2), and are compared with one another.
+_KEYS = 4
 # Every message may take as much, however small it is.
 FREE = 1 << 20
 
@@ -495,6 +498,8 @@ class Scanner:
                     even_node = node[1]
                     odd_node = node[3]
                     self.cost += _MAP_TABLE + count * _ENTRY
+                    if even == _STRUCT:
+                        self.cost += count * count * _KEYS
             elif even == node[0]:
                 counted = True
                 even_node = odd_node = node[1]

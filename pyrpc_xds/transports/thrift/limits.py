@@ -16,8 +16,9 @@ class Limits:
     :ivar elements: elements of all containers together; a map entry counts twice.
     :ivar expansion: what a message may take once thriftpy2 has decoded it, as a multiple of its bytes and on top of
         1 MiB; the text of strings is left out. Numbers and strings take 40 times their bytes at most, structs
-        with fields set and lists 5 to 40 times; an empty struct is one byte and an object of 80 to some thousand. To
-        be raised where an IDL has lists of structs with very many fields of which few are set.
+        with fields set and lists 5 to 60 times; an empty struct is one byte and an object of 80 to some thousand.
+        Of structs that are keys of a map, which take time, the square of their number counts. To be raised where
+        an IDL has lists of structs with very many fields of which few are set.
     :ivar inflation: what a message may have that came compressed (THeader's zlib), as a multiple of the bytes that
         came and on top of 1 MiB. For ``expansion`` it counts for 8 times those bytes at most.
     :ivar header: bytes of the header of TTHeader or THeader, on top of ``frame`` (what fits in Kitex's 16 bits).

@@ -6,6 +6,7 @@ size, or they are refused before thriftpy2 sees them; and lists of what people s
 
 from __future__ import annotations
 
+import io
 import random
 import struct
 import tracemalloc
@@ -233,6 +234,22 @@ def test_compressed_message_is_worth_little_more_than_what_came(idl: Any, protoc
         take({"points": [idl.Point(x=1000, y=1000)] * NUMBER})
     with pytest.raises(ThriftProtocolError, match="inflation"):
         take({"blobs": [bytes(8 << 20)]})
+
+
+def test_keys_that_are_structs_count_by_the_square_of_their_number() -> None:
+    source = io.StringIO("struct Key { 1: i64 a } service Keyed { void take(1: map<Key, i32> value) }")
+    keyed = thriftpy2.load_fp(source, "keyed_thrift")
+    service = describe(keyed.Keyed)
+    codec = codec_for(Wire(), LIMITS)
+
+    def scan(number: int) -> None:
+        value = {keyed.Key(a=n): n for n in range(number)}
+        data = codec.encode("take", CALL, 1, service.methods["take"].args(value=value))
+        codec.scanner.whole(data, 4, service.requests[False])
+
+    scan(500)
+    with pytest.raises(ScanError, match="expansion"):
+        scan(1500)
 
 
 def test_zlib_bomb_costs_little_more_than_a_mebibyte() -> None:
