@@ -168,6 +168,8 @@ cdef int _bind(void *library) except -1:
         library, b"nghttp2_option_set_no_rfc9113_leading_and_trailing_ws_validation")
     api.option_reset_rate_limit = <void (*)(void *, uint64_t, uint64_t) noexcept nogil> dlsym(
         library, b"nghttp2_option_set_stream_reset_rate_limit")
+    api.option_glitch_rate_limit = <void (*)(void *, uint64_t, uint64_t) noexcept nogil> dlsym(
+        library, b"nghttp2_option_set_glitch_rate_limit")
     api.client_new = <int (*)(void **, void *, void *, void *) noexcept nogil> _symbol(
         library, "session_client_new2")
     api.server_new = <int (*)(void **, void *, void *, void *) noexcept nogil> _symbol(
@@ -886,9 +888,11 @@ cdef class Session:
         if api.option_lenient_spaces != NULL:
             # dubbo-go sends messages that end in a space; grpcio, Go and Java take them.
             api.option_lenient_spaces(option, 1)
-        # Its own limit of resets says GOAWAY for calls that still run: the server has one (its serving.py).
+        # Its own limits say GOAWAY for calls that still run: the server has one (its serving.py).
         if api.option_reset_rate_limit != NULL:
             api.option_reset_rate_limit(option, <uint64_t> -1, <uint64_t> -1)
+        if api.option_glitch_rate_limit != NULL:
+            api.option_glitch_rate_limit(option, <uint64_t> -1, <uint64_t> -1)
         # Of what HPACK makes of the largest header list that is sent.
         api.option_max_send_header_block_length(option, max(max_headers, <size_t> 65536) + 1024)
         if server:

@@ -81,6 +81,7 @@ cdef struct Library:
     void (*option_no_closed_streams)(void *, int) noexcept nogil
     void (*option_lenient_spaces)(void *, int) noexcept nogil  # since 1.50; NULL before
     void (*option_reset_rate_limit)(void *, uint64_t, uint64_t) noexcept nogil  # since 1.57, Debian's 1.52; or NULL
+    void (*option_glitch_rate_limit)(void *, uint64_t, uint64_t) noexcept nogil  # since 1.65; or NULL
     # nghttp2_session_*
     int (*client_new)(void **, void *, void *, void *) noexcept nogil
     int (*server_new)(void **, void *, void *, void *) noexcept nogil
