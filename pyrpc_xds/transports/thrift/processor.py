@@ -204,12 +204,6 @@ class Processor:
             logger.exception("the %s of %s is not of the IDL's type", what, request.label)
             return self._failure(codec, request, f"failed: its {what} cannot be encoded", problem)
 
-    def busy(self, codec: Codec, request: Request) -> bytes:
-        """The answer of a server that is stopping or has no worker: the handler has not run."""
-        if request.oneway:
-            return b""
-        return self._exception(codec, request, TApplicationException.INTERNAL_ERROR, "the server is stopping")
-
     def _failure(self, codec: Codec, request: Request, what: str, error: BaseException) -> bytes:
         text = f"{request.label} {what}"
         if self._expose_errors:
