@@ -33,7 +33,10 @@ class DaemonExecutor(Executor):
         # Guarded by _lock.
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
+        # Threads that nothing submitted is for, and what is submitted that no thread is for yet. Counted when work is
+        # submitted and done: a thread that has taken some and not begun is no longer free.
         self._free = 0
+        self._behind = 0
         self._ended = False
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
@@ -45,12 +48,14 @@ class DaemonExecutor(Executor):
         with self._lock:
             if self._ended:
                 raise RuntimeError(f"{self._name}: no more calls after shutdown")
-            if self._free <= self._ready.qsize() and len(self._threads) < self._most:
-                self._grow()
+            if self._free:
+                self._free -= 1
+            elif len(self._threads) == self._most or not self._grow():
+                self._behind += 1
             self._ready.put((future, fn, args, kwargs))
         return future
 
-    def _grow(self) -> None:
+    def _grow(self) -> bool:
         thread = threading.Thread(target=self._run, name=self._name, daemon=True)
         try:
             thread.start()
@@ -58,21 +63,23 @@ class DaemonExecutor(Executor):
             # The system has no more: those that there are do it.
             if not self._threads:
                 raise
-        else:
-            self._threads.append(thread)
+            return False
+        self._threads.append(thread)
+        return True
 
     def _run(self) -> None:
         while True:
-            with self._lock:
-                self._free += 1
             work = self._ready.get()
-            with self._lock:
-                self._free -= 1
             if work is None:
                 return
             _do(*work)
             # It may hold much, and the next may be long in coming.
             del work
+            with self._lock:
+                if self._behind:
+                    self._behind -= 1
+                else:
+                    self._free += 1
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Have the threads end after what was submitted.

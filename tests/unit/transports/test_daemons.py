@@ -35,6 +35,20 @@ def test_there_are_no_more_threads_than_said_and_no_more_than_needed() -> None:
         assert all(thread.daemon for thread in executor._threads)
 
 
+def test_no_call_waits_for_another_while_there_may_be_more_threads() -> None:
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # so that threads are met between any two steps
+    try:
+        for _ in range(100):
+            with DaemonExecutor(4, "test") as executor:
+                executor.submit(int, "7").result(5)
+                together = threading.Barrier(4)
+                calls = [executor.submit(together.wait, 5) for _ in range(4)]
+                assert sorted(each.result(10) for each in calls) == [0, 1, 2, 3]
+    finally:
+        sys.setswitchinterval(interval)
+
+
 def test_cancelled_call_does_not_run() -> None:
     ran: list[int] = []
     with DaemonExecutor(1, "test") as executor:
