@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,7 +13,6 @@ import grpc.aio
 from .concurrency import Counted, CountingInterceptor
 from .handling import AioCallContext
 from .http.ports import AioPorts
-from .options import DEFAULT_GRACE
 from .registration import Registration
 from .server import SIGNALS, server_options
 
@@ -22,6 +21,7 @@ class AioTripleServer(Registration, grpc.aio.Server):
     """A server of Triple and gRPC calls, for asyncio. Made, in a running event loop, by
     :meth:`.transport.TripleTransport.aio_server`, which documents the parameters.
 
+    :param registered: what :class:`.registration.Registration` takes.
     :ivar labels: its version labels, for example ``{"dubbogoAppVersion": "v1"}``.
     :ivar port: the port that was bound last, ``None`` before.
     :ivar health: as for :class:`.server.TripleServer`.
@@ -30,31 +30,17 @@ class AioTripleServer(Registration, grpc.aio.Server):
     def __init__(
         self,
         *,
-        address: str | None = None,
-        labels: Mapping[str, str] | None = None,
-        options: Iterable[tuple[str, Any]] | None = None,
-        interceptors: Sequence[Any] = (),
-        handlers: Sequence[Any] | None = None,
-        max_workers: int | None = None,
-        maximum_concurrent_rpcs: int | None = None,
-        compression: grpc.Compression | None = None,
-        grace: float = DEFAULT_GRACE,
-        drain: float = 0.0,
-        group: str = "",
-        version: str = "",
-        health: bool | None = None,
-        reflection: bool | None = None,
+        options: Iterable[tuple[str, Any]] | None,
+        interceptors: Sequence[Any],
+        max_workers: int | None,
+        maximum_concurrent_rpcs: int | None,
+        compression: grpc.Compression | None,
+        grace: float,
+        drain: float,
+        address: str | None,
+        **registered: Any,
     ) -> None:
-        super().__init__(
-            asyncio=True,
-            address=address,
-            labels=labels,
-            handlers=handlers,
-            group=group,
-            version=version,
-            health=health,
-            reflection=reflection,
-        )
+        super().__init__(asyncio=True, address=address, **registered)
         self._grace = grace
         self._drain = drain
         # grpc.aio's wait_for_termination must not be cancelled: it would cancel the server's shutdown.

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 from typing import Any
@@ -18,7 +18,7 @@ from ...errors import PortNotBound, UsageError
 from .concurrency import Concurrency, Counted, CountedByGrpcio
 from .handling import CallContext
 from .http.ports import SyncPorts
-from .options import DEFAULT_GRACE, chosen
+from .options import chosen
 from .registration import Registration
 
 # A port that is taken is an error here; with SO_REUSEPORT, grpcio's default, two servers would share it
@@ -39,6 +39,7 @@ class TripleServer(Registration, grpc.Server):
     """A server of Triple and gRPC calls. Made by :meth:`.transport.TripleTransport.server`, which documents
     the parameters.
 
+    :param registered: what :class:`.registration.Registration` takes.
     :ivar labels: its version labels, for example ``{"dubbogoAppVersion": "v1"}``.
     :ivar port: the port that was bound last, ``None`` before.
     :ivar health: sets what the health service says; ``None`` before the start, where it is left out, and where
@@ -48,32 +49,18 @@ class TripleServer(Registration, grpc.Server):
     def __init__(
         self,
         *,
-        address: str | None = None,
-        labels: Mapping[str, str] | None = None,
-        options: Iterable[tuple[str, Any]] | None = None,
-        interceptors: Sequence[Any] = (),
-        handlers: Sequence[Any] | None = None,
-        max_workers: int | None = None,
-        maximum_concurrent_rpcs: int | None = None,
-        compression: grpc.Compression | None = None,
-        grace: float = DEFAULT_GRACE,
-        drain: float = 0.0,
-        group: str = "",
-        version: str = "",
-        health: bool | None = None,
-        reflection: bool | None = None,
-        codec: str | None = None,
+        options: Iterable[tuple[str, Any]] | None,
+        interceptors: Sequence[Any],
+        max_workers: int | None,
+        maximum_concurrent_rpcs: int | None,
+        compression: grpc.Compression | None,
+        grace: float,
+        drain: float,
+        codec: str | None,
+        address: str | None,
+        **registered: Any,
     ) -> None:
-        super().__init__(
-            asyncio=False,
-            address=address,
-            labels=labels,
-            handlers=handlers,
-            group=group,
-            version=version,
-            health=health,
-            reflection=reflection,
-        )
+        super().__init__(asyncio=False, address=address, **registered)
         self._grace = grace
         self._drain = drain
         workers = max_workers or min(32, (os.cpu_count() or 1) + 4)

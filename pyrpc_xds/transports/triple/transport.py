@@ -212,27 +212,12 @@ class TripleTransport:
         :raises PortNotBound: the address cannot be listened on.
         :raises UsageError: an argument is not what is said here; :class:`ClosedError`: the client is closed.
         """
-        require("xds.triple.server", _SERVER, locals())
-        self._check_server(address)
+        given = dict(locals())  # under a debugger locals() changes as the function goes on
+        del given["self"]
+        self._check_server("xds.triple.server", given)
         from .server import TripleServer
 
-        return TripleServer(
-            address=address,
-            labels=labels,
-            options=options,
-            interceptors=interceptors,
-            handlers=handlers,
-            max_workers=max_workers,
-            maximum_concurrent_rpcs=maximum_concurrent_rpcs,
-            compression=compression,
-            grace=grace,
-            drain=drain,
-            group=group,
-            version=version,
-            health=health,
-            reflection=reflection,
-            codec=codec,
-        )
+        return TripleServer(**given)
 
     def aio_server(
         self,
@@ -257,35 +242,22 @@ class TripleTransport:
         :param interceptors: :class:`grpc.aio.ServerInterceptor` objects.
         :param max_workers: threads for handlers that are not coroutines; ``None``: as grpc.aio decides.
         """
-        require("xds.triple.aio_server", _SERVER, locals())
-        self._check_server(address)
+        given = dict(locals())
+        del given["self"]
+        self._check_server("xds.triple.aio_server", given)
         from .aio_server import AioTripleServer
 
-        return AioTripleServer(
-            address=address,
-            labels=labels,
-            options=options,
-            interceptors=interceptors,
-            handlers=handlers,
-            max_workers=max_workers,
-            maximum_concurrent_rpcs=maximum_concurrent_rpcs,
-            compression=compression,
-            grace=grace,
-            drain=drain,
-            group=group,
-            version=version,
-            health=health,
-            reflection=reflection,
-        )
+        return AioTripleServer(**given)
 
     def _said_of_every_call(self, group: str, version: str, name: str | None) -> tuple[tuple[str, str], ...]:
         return (*headers(group, version), *application_name.headers(self._workload if name is None else name))
 
-    def _check_server(self, address: str | None) -> None:
-        if address is not None:
+    def _check_server(self, function: str, given: Mapping[str, Any]) -> None:
+        require(function, _SERVER, given)
+        if given["address"] is not None:
             from .registration import checked_address
 
-            checked_address(address)
+            checked_address(given["address"])
         if self._closed:
             raise ClosedError("the XdsClient is closed")
 

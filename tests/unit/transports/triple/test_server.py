@@ -85,6 +85,21 @@ class TestServer:
         server.start()
         closed(server)
 
+    def test_is_made_under_a_debugger_too(self, triple: TripleTransport) -> None:
+        def trace(frame: Any, event: str, argument: Any) -> Any:
+            assert frame.f_locals is not None
+            return trace
+
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            server = triple.server(address=ADDRESS, labels={"version": "v1"})
+        finally:
+            sys.settrace(before)
+        assert server.labels == {"version": "v1"}
+        server.start()
+        closed(server)
+
     def test_port_of_http_is_one(self, triple: TripleTransport) -> None:
         server = triple.server()
         server.add_http_port(ADDRESS)
