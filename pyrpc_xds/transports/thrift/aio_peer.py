@@ -123,10 +123,14 @@ class AioPeer(asyncio.Protocol):
         """Run what has come: in the task, but for what may run beside it."""
         request = self._next(message)
         if request is not None:
-            self.deadline = None
-            self.task = self._start(self._attend(request))
+            self._answer(request)
         elif not self.transport.is_closing():
             self._wait()
+
+    def _answer(self, request: Request) -> None:
+        self.deadline = None
+        self._oneway = request.oneway
+        self.task = self._start(self._attend(request))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         # Not by the loop's factory: one may know no contexts, or begin the task before this returns.
@@ -172,10 +176,12 @@ class AioPeer(asyncio.Protocol):
             self._writable.set_result(None)
         for call in self.calls:
             call.cancel()
-        if self.task is None:
-            self._server.left(self)
-        elif not self._oneway:
+        if self.task is not None:
+            if self._oneway:
+                return
+            # Where it has not begun it never will.
             self.task.cancel()
+        self._server.left(self)
 
     def pause_writing(self) -> None:
         self.write_by = self._loop.time() + self._limits.frame_timeout
@@ -202,7 +208,6 @@ class AioPeer(asyncio.Protocol):
     async def _attend(self, request: Request) -> None:
         """Answer a message, and have those follow that the client has sent behind it."""
         try:
-            self._oneway = request.oneway
             await self._run(self.intake.codec, request)
             if self._writable is not None:
                 await self._writable
@@ -229,7 +234,7 @@ class AioPeer(asyncio.Protocol):
                 self.refuse(error)
                 request = None
             if request is not None and (request.oneway or not self._lost):
-                self.task = self._start(self._attend(request))
+                self._answer(request)
                 return
         if self._lost:
             self._server.left(self)
