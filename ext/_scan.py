@@ -50,7 +50,7 @@ _MAP_TABLE = 160
 _ENTRY = 48
 # For each pair of structs that are keys of one map, in time: different ones of equal hashes can be made at will, as
 # hash(-1) == hash(-2), and are compared with one another.
-_KEYS = 4
+_KEYS = 32
 # Every message may take as much, however small it is.
 FREE = 1 << 20
 
