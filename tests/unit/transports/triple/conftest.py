@@ -76,6 +76,10 @@ class Greeter:
         context.send_initial_metadata((("version", self.version),))
         context.set_trailing_metadata((("trail", self.version),))
 
+    def _tell(self, context: grpc.ServicerContext) -> None:
+        if not context.add_callback(self.cancelled.set):  # it is over already
+            self.cancelled.set()
+
     def _user(self, name: str) -> Any:
         return self.pb.User(name=f"Hello {name}", id=self.version, age=len(name))
 
@@ -86,13 +90,13 @@ class Greeter:
         if request.name == "unavailable":
             context.abort(grpc.StatusCode.UNAVAILABLE, "as asked")
         if request.name == "hang":
-            context.add_callback(self.cancelled.set)
+            self._tell(context)
             self.release.wait(10)
         return self._user(request.name)
 
     def SayHelloServerStream(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
         self._note(context)
-        context.add_callback(self.cancelled.set)
+        self._tell(context)
         yield self._user(request.name)
         if request.name == "hold":
             self.release.wait(10)
