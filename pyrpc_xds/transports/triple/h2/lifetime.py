@@ -20,7 +20,7 @@ class Lifetime:
         self._options = options
         self._age = None if options.age is None else options.age * (0.9 + 0.2 * chance)
         self._since = self._busy = self._heard = since
-        self._received = 0
+        self._received = self._begun = 0
         # Clock time of the ping that is not answered yet.
         self._pinged: float | None = None
 
@@ -30,8 +30,8 @@ class Lifetime:
         :param now: clock time.
         """
         options = self._options
-        if connection.session.streams:
-            self._busy = now
+        if connection.session.streams or connection.begun != self._begun:
+            self._begun, self._busy = connection.begun, now
         if self._age is not None and now - self._since >= self._age:
             connection.go_away()
             if options.age_grace is not None and now - self._since >= self._age + options.age_grace:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .served import Served
+
+
+_LOG = logging.getLogger(__name__)
 
 
 class Queue:
@@ -62,7 +66,10 @@ class Queue:
                 if call is not None:
                     del self._waiting[call]
             if call is not None:
-                call.run()
+                try:
+                    call.run()
+                except Exception:
+                    _LOG.exception("a call failed")
         with self._lock:
             more = bool(self._waiting)
             if not more:

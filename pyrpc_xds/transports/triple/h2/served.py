@@ -99,13 +99,18 @@ class Served(Answer):
     def run(self) -> None:
         """Find the handler and run it."""
         self._running = True
-        while self._variables.run(self._run):
-            # Not before the context has been left: another thread may be in it from here on.
-            self._running = False
-            self._parked.append(None)
-            if not (self.stream.over and popped(self._parked)):
-                return
-            self._running = True
+        try:
+            while self._variables.run(self._run):
+                # Not before the context has been left: another thread may be in it from here on.
+                self._running = False
+                self._parked.append(None)
+                if not (self.stream.over and popped(self._parked)):
+                    return
+                self._running = True
+        except BaseException:  # of this package: the session does not take the answer
+            self._leave()
+            self.cancel()
+            raise
         self._running = False
         if not self.active:
             self._leave()

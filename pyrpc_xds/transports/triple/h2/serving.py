@@ -39,6 +39,7 @@ class ServerConnection:
     and the connection is closed. Calls that run may be cancelled without limit: their handlers' threads are the limit.
 
     :ivar calls: those that somebody waits for.
+    :ivar begun: how many calls have come.
     :ivar given_up: streams that the client has reset before their handler had begun.
     """
 
@@ -57,6 +58,7 @@ class ServerConnection:
         self.closed = False
         self.going = False
         self.since = time.monotonic()
+        self.begun = 0
         self.given_up = 0
         self._counted = 0
         self._counted_at = self.since
@@ -108,6 +110,7 @@ class ServerConnection:
         else:
             call = Served(self, stream, fields)
             stream.tag = call
+            self.begun += 1
             refusal = self.server.admit()
             if refusal is None:
                 self.calls.add(call)
@@ -129,17 +132,18 @@ class ServerConnection:
             if self.going:
                 self.lose()
             else:
-                self._allowance = _GIVEN_UP
                 self.go_away(_ENHANCE_YOUR_CALM)
 
     def answer(self, call: Served, message: bytes) -> None:
         """The whole of a plain answer: headers, one message, the status OK."""
         session, stream, server = self.session, call.stream, self.server
-        session.respond(stream, server.head, ())
-        session.data(stream, message)
-        session.end(stream, server.ok, ())
-        self.flush()
-        call.finish()
+        try:
+            session.respond(stream, server.head, ())
+            session.data(stream, message)
+            session.end(stream, server.ok, ())
+            self.flush()
+        finally:
+            call.finish()
 
     def end(self, call: Answer, fields: tuple[Any, ...], started: bool) -> None:
         """The end of an answer.
@@ -147,12 +151,14 @@ class ServerConnection:
         :param fields: the status, and what goes with it.
         :param started: whether its headers were sent.
         """
-        if started:
-            self.session.end(call.stream, self.server.nothing, fields)
-        else:
-            self.session.refuse(call.stream, self.server.head, fields)
-        self.flush()
-        call.finish()
+        try:
+            if started:
+                self.session.end(call.stream, self.server.nothing, fields)
+            else:
+                self.session.refuse(call.stream, self.server.head, fields)
+            self.flush()
+        finally:
+            call.finish()
 
     def flush(self) -> None:
         """Send what there is to send, and tell the calls that it has changed."""
@@ -176,6 +182,7 @@ class ServerConnection:
         """
         if not self.going:
             self.going = True
+            self._allowance = _GIVEN_UP  # for all that may be open
             self.session.shutdown(code)
             self.flush()
         session = self.session

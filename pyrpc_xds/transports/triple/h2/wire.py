@@ -154,8 +154,8 @@ def ending(
     said = message(details)
     if len(said) > most_bytes // 2:
         said = message(details[: most_bytes // 8] + b"...")
-    # 200 bytes are more than grpc-status and the name of grpc-message are counted as.
-    if listed(metadata) + len(said) + 200 > most_bytes or len(metadata) + 2 > most_fields:
+    # Before it may be :status and content-type; with grpc-status and the name of grpc-message they are under 200 bytes.
+    if listed(metadata) + len(said) + 200 > most_bytes or len(metadata) + 4 > most_fields:
         what = b"the trailing metadata (%d fields, %d bytes) is too large" % (len(metadata), listed(metadata))
         said = what + (b", and was left out: " + said if said else b"")
         code, metadata = code or grpc.StatusCode.RESOURCE_EXHAUSTED.value[0], ()

@@ -325,6 +325,18 @@ class TestLargeMetadata:
         assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert f"metadata ({fields} fields" in call.details()
 
+    @pytest.mark.parametrize("fields", [252, 253])
+    def test_as_many_fields_as_fit_go_with_a_status_that_comes_alone(
+        self, serve: Serve, dial: Dial, fields: int
+    ) -> None:
+        def behavior(request: bytes, context: Any) -> None:
+            context.set_trailing_metadata([(f"k{number}", "v") for number in range(fields)])
+            context.abort(grpc.StatusCode.NOT_FOUND, "no such thing")
+
+        code, call = self.answer(serve, dial, behavior)
+        assert code is grpc.StatusCode.NOT_FOUND
+        assert len(call.trailing_metadata()) == (fields if fields == 252 else 0)
+
     def test_status_stays_where_metadata_does_not_fit(self, serve: Serve, dial: Dial) -> None:
         def behavior(request: bytes, context: Any) -> None:
             context.set_trailing_metadata([("k", "v" * 70_000)])

@@ -25,6 +25,7 @@ class Connection:
     """A connection as its lifetime sees it."""
 
     def __init__(self) -> None:
+        self.begun = 0
         self.session = SimpleNamespace(streams=0, received=0, ping=self.ping)
         self.pings = 0
         self.going = self.closed = False
@@ -64,6 +65,13 @@ class TestLifetime:
         assert not connection.going
         look_after(105.0)
         assert connection.going and not connection.closed
+
+    def test_connection_of_short_calls_is_not_idle(self) -> None:
+        connection, look_after = lifetime(max_connection_idle_ms=2000)
+        for now in range(101, 120):
+            connection.begun += 1  # and over when it is looked at
+            look_after(float(now))
+        assert not connection.going
 
     def test_old_connection_goes_away_and_is_closed_after_the_grace(self) -> None:
         connection, look_after = lifetime(max_connection_age_ms=2000, max_connection_age_grace_ms=500)
