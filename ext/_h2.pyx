@@ -39,6 +39,7 @@ cdef extern from "unistd.h" nogil:
 cdef extern from "sys/socket.h" nogil:
     int shutdown(int, int)
     int SHUT_RDWR
+    int SHUT_WR
     ssize_t recv(int, void *, size_t, int)
     ssize_t c_send "send" (int, const void *, size_t, int)
     int MSG_DONTWAIT
@@ -958,6 +959,11 @@ cdef class Session:
             self.users += 1
             self.leave()
 
+    def close_sending(self):
+        """Send no more; what the peer sends can still be read, and what it was sent is not lost."""
+        if self.descriptor >= 0 and not self.closing:
+            shutdown(self.descriptor, SHUT_WR)
+
     def close_idle(self):
         """:meth:`close`, unless a stream is open; whether it is closed."""
         if self.core.streams:
@@ -997,6 +1003,11 @@ cdef class Session:
     def over(self):
         """Whether there is nothing more to receive or to send."""
         return not api.want_read(self.core.session) and not api.want_write(self.core.session)
+
+    @property
+    def written_out(self):
+        """Whether no thread is writing, and none has left something to be written."""
+        return not self.writing and self.written == self.gathered.length
 
     @property
     def goaway(self):

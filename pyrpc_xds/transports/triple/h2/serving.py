@@ -22,6 +22,8 @@ _UNSENT = 10_000
 _ENHANCE_YOUR_CALM = 11
 # What a client may send of one call before it is read.
 WINDOW_BYTES = 1 << 20
+# For a client to close a connection that nothing more comes on.
+_PARTING_SECONDS = 1.0
 # For a client to introduce itself.
 _INTRODUCTION_SECONDS = 20.0
 
@@ -63,6 +65,8 @@ class ServerConnection:
         self._counted = 0
         self._counted_at = self.since
         self._allowance = float(_GIVEN_UP)
+        # Clock time from which on only the end of what the peer sends is waited for.
+        self._parted_at: float | None = None
         self._lifetime = Lifetime(options, self.since, random.random())
 
     def __repr__(self) -> str:
@@ -90,8 +94,10 @@ class ServerConnection:
             self.flush()
         if self.given_up + session.broken != self._counted:
             self._count(self.given_up + session.broken)
-        if session.over or session.unsent > _UNSENT:
-            self.lose()  # the peer broke the protocol and was told, or all is done after a GOAWAY
+        if session.unsent > _UNSENT:
+            self.lose()
+        elif session.over and session.written_out:
+            self._part()  # the peer broke the protocol and was told, or all is done after a GOAWAY
         return [] if self.closed else ready
 
     def _begun(self, stream: Any) -> Served | None:
@@ -162,7 +168,7 @@ class ServerConnection:
 
     def flush(self) -> None:
         """Send what there is to send, and tell the calls that it has changed."""
-        if self.closed:
+        if self.closed or self._parted_at is not None:
             return
         session = self.session
         try:
@@ -185,9 +191,18 @@ class ServerConnection:
             self._allowance = _GIVEN_UP  # for all that may be open
             self.session.shutdown(code)
             self.flush()
-        session = self.session
-        if not (self.calls or session.streams or session.pending or session.stuck):
-            self.lose()
+        if not self.calls and self.session.over and self.session.written_out:
+            self._part()
+
+    def _part(self) -> None:
+        """Wait a moment for the peer to close. Closing first loses what it has not read yet, if it sends meanwhile: TCP
+        then resets the connection.
+        """
+        if self._parted_at is None and not self.closed:
+            self._parted_at = time.monotonic()
+            self.session.close_sending()
+            for call in list(self.calls):
+                call.finish()  # after an error of the protocol none is answered any more
 
     def look_after(self, now: float) -> None:
         """Deadlines of calls, the life span of the connection, and a client that does not introduce itself or is gone.
@@ -200,8 +215,11 @@ class ServerConnection:
                 call.expire()
         if not session.ready and now - self.since > _INTRODUCTION_SECONDS:
             self.lose()
-        elif session.over and not (self.going or session.pending or session.stuck):
-            self.lose()  # the protocol was broken while another thread was in the middle of sending
+        elif self._parted_at is not None:
+            if now - self._parted_at > _PARTING_SECONDS:
+                self.lose()
+        elif session.over and session.written_out and not self.going:
+            self._part()  # the protocol was broken while another thread was in the middle of sending
         else:
             self._lifetime.look_after(self, now)
         if self.going and not self.closed:

@@ -355,6 +355,35 @@ class TestLargeMetadata:
         assert call.details().startswith("ü" * 4_000) and call.details().endswith("...")
 
 
+def test_last_answer_reaches_a_client_that_still_sends(serve: Serve, raw: MakeRaw) -> None:
+    begun, release = threading.Event(), threading.Event()
+
+    def large(request: bytes, context: Any) -> bytes:
+        begun.set()
+        release.wait(10)
+        return b"x" * 50_000
+
+    server = serve({"Large": ("unary_unary", large)})
+    peer = raw(server)
+    stream, frames = peer.call("/T/Large")
+    peer.socket.sendall(frames)
+    assert begun.wait(10)
+    [connection] = server._server._connections.values()
+    stopped = server.stop(10)
+    peer.until(GOAWAY)
+    release.set()
+    eventually(lambda: connection._parted_at is not None)
+    for _ in range(3):
+        peer.socket.sendall(peer.frame(6, 0, 0, b"12345678"))
+        time.sleep(0.05)  # for a reset to come
+    assert peer.until(1)[1] == stream
+    assert b"'grpc-status': '0'" in peer.until(1)[2]
+    with pytest.raises(EOFError):
+        peer.until(1)
+    peer.socket.close()
+    assert stopped.wait(5)
+
+
 class TestListener:
     def test_without_descriptors_left_it_rests_and_then_accepts(self, serve: Serve, dial: Dial) -> None:
         served = serve({"Echo": ("unary_unary", lambda r, c: r)})
