@@ -105,6 +105,8 @@ class Served(Answer):
                 self._running = False
                 self._parked.append(None)
                 if not (self.stream.over and popped(self._parked)):
+                    if not self.active:
+                        self._leave()
                     return
                 self._running = True
         except BaseException:  # of this package: the session does not take the answer

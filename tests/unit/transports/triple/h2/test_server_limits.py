@@ -278,6 +278,31 @@ class TestGivenUpCalls:
             _, _, payload = peer.until(1)
             assert (b"'grpc-status': '8'" in payload) is not released
 
+    def test_place_is_free_when_the_deadline_passes_before_the_handler_is_found(
+        self, serve: Serve, raw: MakeRaw
+    ) -> None:
+        """The request has not come in full: nothing but the interceptors runs."""
+        looking, go_on = threading.Event(), threading.Event()
+
+        class Slow(grpc.ServerInterceptor):
+            def intercept_service(self, continuation: Any, details: Any) -> Any:
+                looking.set()
+                go_on.wait(10)
+                return continuation(details)
+
+        server = serve(
+            {"Echo": ("unary_unary", lambda r, c: r)}, maximum_concurrent_rpcs=1, interceptors=[Slow()]
+        )
+        peer = raw(server)
+        peer.socket.sendall(peer.call(body=None)[1])
+        assert looking.wait(10)
+        [connection] = server._server._connections.values()
+        [call] = connection.calls
+        call.expire()
+        assert server._server._concurrency._running == 1
+        go_on.set()
+        eventually(lambda: server._server._concurrency._running == 0)
+
     def test_place_is_free_when_the_answer_has_come(self, serve: Serve, dial: Dial) -> None:
         server = serve({"Echo": ("unary_unary", lambda r, c: r)}, maximum_concurrent_rpcs=1)
         echo = dial(server).unary_unary("/T/Echo")
