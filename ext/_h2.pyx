@@ -954,7 +954,9 @@ cdef class Session:
         """
         if self.descriptor >= 0 and not self.closing:
             self.closing = True
-            if not quietly:
+            if quietly:
+                self.users = 0  # threads that only the parent has
+            else:
                 shutdown(self.descriptor, SHUT_RDWR)
             self.users += 1
             self.leave()

@@ -105,6 +105,40 @@ def own_connections(support: str | None) -> None:
     assert child.startswith("ipv4:127.0.0.1:") and child != before
 
 
+# A connection of the parent's that one of its threads is reading from.
+READ = """
+import contextlib, os, socket, sys, threading, time
+sys.path.insert(0, sys.argv[1])
+from pyrpc_xds.transports.triple.h2 import library
+
+ours, theirs = socket.socketpair()
+session = library.load().Session(False, 1000, 1000, 65535, 0)
+descriptor = ours.detach()
+session.attach(descriptor)
+def wait():
+    with contextlib.suppress(EOFError):
+        session.fetch(10_000)
+reader = threading.Thread(target=wait)
+reader.start()
+while not session.being_read:
+    time.sleep(0.01)
+child = os.fork()
+if child == 0:
+    session.close(True)
+    os._exit(os.path.exists(f"/proc/self/fd/{descriptor}"))
+print("kept" if os.waitpid(child, 0)[1] else "closed", "read" if session.being_read else "lost")
+theirs.close()
+reader.join()
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="descriptors are listed by Linux alone")
+@pytest.mark.usefixtures("nghttp2")
+def test_child_of_a_fork_keeps_no_connection_that_a_thread_of_its_parent_reads() -> None:
+    """Its peer would not see it end with the parent."""
+    assert run(READ, None) == ["closed", "read"]
+
+
 # Streams to an endpoint that leaves while it is connected, which take a channel of grpcio's of their own on nghttp2.
 LEAVING = """
 import gc, os, sys, time
