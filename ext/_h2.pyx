@@ -213,7 +213,6 @@ cdef int _bind(void *library) except -1:
     api.submit_goaway = <int (*)(
         void *, uint8_t, int32_t, uint32_t, const uint8_t *, size_t) noexcept nogil> _symbol(
         library, "submit_goaway")
-    api.submit_shutdown_notice = <int (*)(void *) noexcept nogil> _symbol(library, "submit_shutdown_notice")
     api.strerror = <const char *(*)(int) noexcept nogil> _symbol(library, "strerror")
     api.version = <Version *(*)(int) noexcept nogil> _symbol(library, "version")
     return 0
@@ -820,11 +819,6 @@ cdef class Stream:
             state.unconsumed = 0
             self.session.core.pending = True
 
-    def discard(self):
-        """Keep nothing of the body that has come: nobody will read it."""
-        drop(&self.state.body)
-        self.state.taken = 0
-
     def message(self):
         """The one message of a unary call, without its prefix; ``None``: it is not one whole uncompressed message."""
         cdef State *state = self.state
@@ -1359,11 +1353,6 @@ cdef class Session:
     def ping(self):
         """Send a PING; its answer counts in :attr:`pings`."""
         api.submit_ping(self.core.session, 0, NULL)
-        self.core.pending = True
-
-    def announce_shutdown(self):
-        """Send a GOAWAY that refuses nothing yet (RFC 9113, 6.8), so that calls on their way are still taken."""
-        api.submit_shutdown_notice(self.core.session)
         self.core.pending = True
 
     def shutdown(self, uint32_t code=0, bytes text=b""):

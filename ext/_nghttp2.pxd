@@ -108,6 +108,5 @@ cdef struct Library:
     int (*submit_reset)(void *, uint8_t, int32_t, uint32_t) noexcept nogil
     int (*submit_ping)(void *, uint8_t, const uint8_t *) noexcept nogil
     int (*submit_goaway)(void *, uint8_t, int32_t, uint32_t, const uint8_t *, size_t) noexcept nogil
-    int (*submit_shutdown_notice)(void *) noexcept nogil
     const char *(*strerror)(int) noexcept nogil
     Version *(*version)(int) noexcept nogil

@@ -17,9 +17,8 @@ if TYPE_CHECKING:
     from .endpoint import Endpoint
 
 _NONE = grpc.Compression.NoCompression
-# What a session sends at once, of ext/_h2.pyx: bytes, and header fields (beside a block's and the deadline).
+# Of the largest header list that a session sends (ext/_h2.pyx).
 _HEADER_BYTES = 65536
-_MOST_FIELDS = 240
 
 
 class UnaryUnary:
@@ -60,6 +59,7 @@ class UnaryUnary:
         ]
         self._block = endpoint.module.Block(pairs)
         self._room = _HEADER_BYTES - wire.listed((*pair, True) for pair in pairs)
+        self._most_fields = endpoint.module.MAX_FIELDS - len(pairs) - 1  # the deadline's
         if self._room < 0:
             self._most_sent = -1  # every call is grpcio's
 
@@ -95,7 +95,7 @@ class UnaryUnary:
         if metadata is not None:
             metadata = tuple(metadata)
             fields = wire.sent(metadata)
-            if fields is None or len(fields) > _MOST_FIELDS or wire.listed(fields) > self._room:
+            if fields is None or len(fields) > self._most_fields or wire.listed(fields) > self._room:
                 return None
             extra = fields
         until = None

@@ -97,11 +97,13 @@ class TestChannel:
         "metadata",
         [
             [(f"k{number}", "v") for number in range(300)],
+            [(f"k{number}", "v") for number in range(249)],
+            [(f"k{number}", "v") for number in range(248)],
             [("k", "v" * 70_000)],
             [("k", "v" * 40_000), ("j", "v" * 40_000)],
             [("k", "v" * 60_000)],
         ],
-        ids=["300 pairs", "70 kB", "twice 40 kB", "60 kB"],
+        ids=["300 pairs", "one more than fit", "as many as fit", "70 kB", "twice 40 kB", "60 kB"],
     )
     def test_much_metadata_arrives(
         self, client: Client, connect: Connect, metadata: list[tuple[str, str]]
