@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 
+from pyrpc_xds.transports.thrift import ThriftTransport
 from pyrpc_xds.transports.thrift.codec import CALL, codec_for
 from pyrpc_xds.transports.thrift.header import OUT_OF_ORDER
 from pyrpc_xds.transports.thrift.limits import Limits
@@ -12,7 +13,8 @@ from pyrpc_xds.transports.thrift.wire import Wire
 from tests.e2e.test_thrift_mux import Background, frames, mux
 from tests.interop.peers.ours import our_server
 from tests.interop.peers.ttheader_bytes import Frame, pack
-from tests.unit.transports.thrift.peers import Handler, idl
+from tests.unit.transports.thrift.fakes import FakeMesh
+from tests.unit.transports.thrift.peers import Handler, idl, wait_until
 
 
 class Paced(Handler):
@@ -99,3 +101,16 @@ def request(seqid: int, text: str) -> bytes:
     codec = codec_for(Wire(framed=False), Limits())
     message = codec.encode("ping", CALL, seqid, idl.Everything.ping_args(text=text))
     return pack(Frame(message, seqid=seqid, flags=OUT_OF_ORDER))
+
+
+def test_server_forgets_a_shared_connection_that_ends_while_a_worker_has_it() -> None:
+    with ThriftTransport(FakeMesh()).server(idl.Everything, Handler(), "127.0.0.1:0") as server:
+        for _ in range(5):
+            with mux("sync", server.address) as client:
+                for number in range(20):
+                    assert client.ping(str(number)) == str(number)
+        reactor = server._reactor
+        assert reactor is not None
+        wait_until(lambda: not server._tally.open)
+        # What is lent has the reactor look every few milliseconds.
+        wait_until(lambda: not reactor._lent)

@@ -45,8 +45,8 @@ class AioListener:
         self._arriving: set[asyncio.Task[None]] = set()
         self._loop.add_reader(sock, self._accept)
 
-    def _accept(self) -> None:
-        for _ in range(_AT_ONCE):
+    def _accept(self, most: int = _AT_ONCE) -> None:
+        for _ in range(most):
             try:
                 sock, _name = self._sock.accept()
             except BlockingIOError:
@@ -56,15 +56,16 @@ class AioListener:
                     # The connection stays in the backlog and would wake the loop without end.
                     self._log.warning("%r cannot accept: %s; again in a second", self._owner, error.strerror)
                     self._loop.remove_reader(self._sock)
-                    self._again = self._loop.call_later(
-                        _PAUSE, self._loop.add_reader, self._sock, self._accept
-                    )
+                    self._again = self._loop.call_later(_PAUSE, self._go_on)
                 return
             if sock.family != socket.AF_UNIX:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             task = self._loop.create_task(self._welcome(sock))
             self._arriving.add(task)
             task.add_done_callback(partial(self._arrived, sock))
+
+    def _go_on(self) -> None:
+        self._loop.add_reader(self._sock, self._accept)
 
     async def _welcome(self, sock: socket.socket) -> None:
         sock.setblocking(False)
@@ -77,7 +78,7 @@ class AioListener:
 
     async def close(self) -> None:
         """Accept no more than has connected by now; what has been accepted is served when this returns."""
-        self._accept()
+        self._accept(socket.SOMAXCONN)
         self._loop.remove_reader(self._sock)
         if self._again is not None:
             self._again.cancel()

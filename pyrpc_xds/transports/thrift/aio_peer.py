@@ -85,6 +85,9 @@ class AioPeer(asyncio.Protocol):
         self._oneway = False
         self._lost = False
         self._said_goodbye = False
+        # The client, which makes one call at a time, has had its last answer: the server was stopping. A oneway tells
+        # it nothing.
+        self._told = False
         self._corked = False
         # The server stops: what it held has been read.
         self._finishing = False
@@ -238,7 +241,7 @@ class AioPeer(asyncio.Protocol):
                 return
         if self._lost:
             self._server.left(self)
-        elif self._server.closing or (self._server.stopping and self._may_go()):
+        elif self._server.closing or self._may_go():
             self.finish()
         elif not self.transport.is_closing():
             self._cork(False)
@@ -246,8 +249,8 @@ class AioPeer(asyncio.Protocol):
             self.transport.resume_reading()
 
     def _may_go(self) -> bool:
-        """The client waits for no more than one answer, which it has or will have now."""
-        return not self._any_order and not self.intake.busy
+        """The client has its last answer, or will have it now, and waits for no more."""
+        return self._told and not (self._any_order or self.intake.busy)
 
     def _cork(self, on: bool) -> None:
         """Have the kernel keep back what is sent, for the end of the connection may follow; or no more."""
@@ -265,9 +268,11 @@ class AioPeer(asyncio.Protocol):
                 if not is_the_handlers(raised):
                     raise
                 error = raised
+        leaving = processor.leaving
         answer = processor.answer(codec, request, value, error)
+        self._told = leaving and bool(answer)
         if answer:
-            if self._server.stopping and self._may_go():
+            if self._may_go():
                 self._cork(True)
             # What is held is alive, so no two have one id; two calls of a client may have one sequence id.
             self._outbox.send(id(answer), answer, len(self.calls))

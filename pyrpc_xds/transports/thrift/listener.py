@@ -13,7 +13,7 @@ from typing import Any
 from .log import RateLimitedLog
 
 # Connections accepted in one turn, and how long to wait, in seconds, where the process can hold no more.
-_AT_ONCE = 64
+AT_ONCE = 64
 _PAUSE = 1.0
 
 
@@ -37,11 +37,11 @@ class Listener:
         self._again = 0.0
         selector.register(sock, selectors.EVENT_READ)
 
-    def accept(self) -> Iterator[tuple[socket.socket, Any]]:
-        """The connections that wait, with the names of their clients; not all where there are many."""
+    def accept(self, most: int = AT_ONCE) -> Iterator[tuple[socket.socket, Any]]:
+        """The connections that wait, with the names of their clients; ``most`` of them."""
         if self._again:
             return
-        for _ in range(_AT_ONCE):
+        for _ in range(most):
             try:
                 accepted = self.sock.accept()
             except BlockingIOError:

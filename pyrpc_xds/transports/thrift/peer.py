@@ -59,6 +59,7 @@ class Peer:
         "name",
         "owned",
         "sock",
+        "told",
         "watched",
     )
 
@@ -75,6 +76,9 @@ class Peer:
         self.arrived = 0.0
         # All that it will get has been sent.
         self.finished = False
+        # The client, which makes one call at a time, has had its last answer: the server was stopping. A oneway tells
+        # it nothing.
+        self.told = False
         self.watched = False
         self.owned = False
         self.in_flight = 0
@@ -94,6 +98,11 @@ class Peer:
     def outgoing(self) -> bool:
         """The client has not read all of the answers yet."""
         return bool(self._outgoing)
+
+    @property
+    def closed(self) -> bool:
+        """:meth:`close` was called."""
+        return self._closed
 
     def receive(self) -> tuple[bytes, int] | None:
         """Read once, waiting for :data:`LINGER` at most, and return the next message if it is whole.

@@ -18,7 +18,7 @@ from .errors import ThriftProtocolError
 from .goodbye import LEAVING
 from .intake import Intake
 from .limits import ServerLimits
-from .listener import Listener
+from .listener import AT_ONCE, Listener
 from .log import RateLimitedLog, logger
 from .peer import Peer
 from .processor import Processor
@@ -177,7 +177,7 @@ class Reactor(threading.Thread):
         A client that finds a connection closed learns it before its next call, not with it.
         """
         if not self._leaving:
-            self._accept()
+            self._accept(socket.SOMAXCONN)
             self._listener.close()
             # Not before: a client that is told to go would come again.
             self._leaving = self._processor.leaving = True
@@ -192,10 +192,10 @@ class Reactor(threading.Thread):
     def _park_anew(self) -> None:
         for peer in [each for each in self._parked if not each.outgoing]:
             self._unpark(peer)
-            self._park(peer, anew=True)
+            self._park(peer)
 
-    def _accept(self) -> None:
-        for sock, name in self._listener.accept():
+    def _accept(self, most: int = AT_ONCE) -> None:
+        for sock, name in self._listener.accept(most):
             held = self._tally.open
             if held >= self._limits.connections:
                 sock.close()
@@ -246,14 +246,11 @@ class Reactor(threading.Thread):
                 self._unpark(peer)
                 self._park(peer)
 
-    def _park(self, peer: Peer, anew: bool = False) -> None:
-        """Take a connection back: it waits for the client.
-
-        :param anew: it was parked before, and the client has had no answer since.
-        """
+    def _park(self, peer: Peer) -> None:
+        """Take a connection back: it waits for the client."""
         peer.watched = False
         self._lent.discard(peer)
-        if self._leaving and self._see_off(peer, anew):
+        if self._leaving and self._see_off(peer):
             return
         now = monotonic()
         if peer.outgoing:
@@ -269,7 +266,7 @@ class Reactor(threading.Thread):
             )
         self._watch(peer, selectors.EVENT_READ)
 
-    def _see_off(self, peer: Peer, anew: bool) -> bool:
+    def _see_off(self, peer: Peer) -> bool:
         """What else there is to do with a connection that is to be parked while the server stops.
 
         :returns: it is not to be parked.
@@ -277,7 +274,7 @@ class Reactor(threading.Thread):
         try:
             if peer.any_order:
                 peer.say_goodbye()
-            if peer.finished or peer.outgoing or not (self._tally.closing or self._may_go(peer, anew)):
+            if peer.finished or peer.outgoing or not (self._tally.closing or self._may_go(peer)):
                 peer.cork(False)
                 return False
             message = None if self._tally.over else peer.receive_last()
@@ -298,9 +295,9 @@ class Reactor(threading.Thread):
             return True
 
     @staticmethod
-    def _may_go(peer: Peer, anew: bool) -> bool:
-        """The client waits for nothing, and has just had an answer."""
-        return not (anew or peer.any_order or peer.intake.busy)
+    def _may_go(peer: Peer) -> bool:
+        """The client waits for nothing, and has just had its last answer."""
+        return peer.told and not (peer.any_order or peer.intake.busy)
 
     def _turn(self, peer: Peer, events: int) -> None:
         """Something happened to a parked connection."""
@@ -346,7 +343,11 @@ class Reactor(threading.Thread):
 
     def _take_over(self, now: float) -> None:
         """Take back connections that calls hold up."""
-        for peer in [each for each in self._lent if each.lease is not None]:
+        for peer in [each for each in self._lent if each.closed or each.lease is not None]:
+            if peer.closed:
+                # By its worker.
+                self._lent.discard(peer)
+                continue
             if not self.workers.take_over(peer, now):
                 continue
             self._lent.discard(peer)

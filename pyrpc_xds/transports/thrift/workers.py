@@ -85,7 +85,10 @@ class Workers:
         # Guarded by _lock.
         self._lock = threading.Lock()
         self._threads: set[threading.Thread] = set()
+        # Threads that no message is for, and messages that no thread is for yet; counted as in
+        # :class:`..daemons.DaemonExecutor`, for its reason.
         self._free = 0
+        self._behind = 0
 
     def __len__(self) -> int:
         return len(self._threads)
@@ -99,23 +102,23 @@ class Workers:
         """
         self._tally.owned(peer)
         with self._lock:
-            grow = self._free <= self._ready.qsize() and len(self._threads) < self._most
-            if grow:
-                worker = threading.Thread(target=self._work, name=self._name, daemon=True)
-                self._threads.add(worker)
-        if grow:
-            self._start(worker)
-        self._ready.put((peer, message))
+            if self._free:
+                self._free -= 1
+            elif len(self._threads) == self._most or not self._grow():
+                self._behind += 1
+            self._ready.put((peer, message))
 
-    def _start(self, worker: threading.Thread) -> None:
+    def _grow(self) -> bool:
+        worker = threading.Thread(target=self._work, name=self._name, daemon=True)
         try:
             worker.start()
         except RuntimeError as error:
             self._log.warning("%s: no thread for a further worker: %s", self._name, error)
-            with self._lock:
-                self._threads.discard(worker)
-                if not self._threads:
-                    raise OSError(errno.EAGAIN, "no thread for a worker") from error
+            if not self._threads:
+                raise OSError(errno.EAGAIN, "no thread for a worker") from error
+            return False
+        self._threads.add(worker)
+        return True
 
     def take_over(self, peer: Peer, now: float) -> bool:
         """Take a lent connection from its worker, where its call lasts.
@@ -153,11 +156,7 @@ class Workers:
 
     def _work(self) -> None:
         while True:
-            with self._lock:
-                self._free += 1
             work = self._ready.get()
-            with self._lock:
-                self._free -= 1
             if work is None:
                 break
             peer, message = work
@@ -165,6 +164,13 @@ class Workers:
                 self._attend(peer, message)
             except Exception as error:
                 self.lost(peer, error)
+            with self._lock:
+                if self._behind:
+                    self._behind -= 1
+                else:
+                    self._free += 1
+            # The next may be long in coming.
+            del work, peer, message
         with self._lock:
             self._threads.discard(threading.current_thread())
 
@@ -190,9 +196,12 @@ class Workers:
                 if answer:
                     peer.hold(answer)
             else:
-                answer = processor.answer(codec, request, *self._run(request))
+                outcome = self._run(request)
+                leaving = processor.leaving
+                answer = processor.answer(codec, request, *outcome)
+                peer.told = leaving and bool(answer)
                 if answer:
-                    if self._tally.stopping and not inbox.pending:
+                    if peer.told and not inbox.pending:
                         peer.cork(True)
                     peer.send(answer)
             if peer.outgoing:
@@ -203,10 +212,10 @@ class Workers:
                 if peer.outgoing or self._tally.stopping or not self._room:
                     break
                 message = peer.receive()
-            elif not self._room and self._ready.qsize():
+            elif not self._room and self._behind:
                 # Others have waited longer than what this client has sent ahead.
                 peer.release()
-                self._ready.put((peer, message))
+                self.hand_over(peer, message)
                 return
         peer.release()
         self._desk.give_back(peer)
