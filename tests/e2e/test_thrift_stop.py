@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import signal
 import socket
 import struct
@@ -18,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from pyrpc_xds.errors import UsageError
 from pyrpc_xds.transports.thrift import PoolLimits, ServerLimits, ThriftTransport
 from pyrpc_xds.transports.thrift.goodbye import GOODBYE
 from tests.e2e.test_thrift_mux import frames, mux
@@ -173,6 +175,25 @@ def test_client_between_two_calls_makes_one_more_and_the_connection_ends_with_it
 
 @pytest.mark.usefixtures("long_leave")
 @pytest.mark.parametrize("kind", KINDS)
+def test_connection_does_not_end_with_a_oneway_call_which_tells_its_client_nothing(kind: str) -> None:
+    handler = Handler()
+    with serving(kind, handler) as server, server.connect() as sock:
+        sock.sendall(framed(call()))
+        assert sock.recv(100) == PONG
+        server.begin_to_stop()
+        for number in range(3):
+            sock.sendall(framed(call(b"fire", number, kind=4)))
+            wait_until(lambda sent=number: len(handler.fired) > sent)
+            # So that the server, if it were to end the connection, would have done so.
+            time.sleep(0.05)
+        sock.sendall(framed(call()))
+        assert everything(sock) == PONG
+        sock.close()
+        assert server.over
+
+
+@pytest.mark.usefixtures("long_leave")
+@pytest.mark.parametrize("kind", KINDS)
 def test_answer_over_ttheader_says_that_it_is_the_last(kind: str) -> None:
     with serving(kind, Handler()) as server, server.connect() as sock:
         sock.sendall(pack(Frame(call())))
@@ -264,10 +285,14 @@ def test_oneway_calls_run_although_their_client_has_gone(kind: str) -> None:
 
 async def test_connections_that_no_turn_of_the_loop_has_accepted_are_served() -> None:
     server = await ThriftTransport(FakeMesh()).aio_server(idl.Everything, Handler(), "127.0.0.1:0").start()
-    with Stopped(server.address, lambda grace: None).connect() as sock:
-        sock.sendall(framed(call()))
+    stopped = Stopped(server.address, lambda grace: None)
+    with contextlib.ExitStack() as stack:
+        # More than it accepts in a turn.
+        socks = [stack.enter_context(stopped.connect()) for _ in range(200)]
+        for sock in socks:
+            sock.sendall(framed(call()))
         await server.stop()
-        assert everything(sock) == PONG
+        assert [everything(sock) for sock in socks] == [PONG] * 200
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -283,6 +308,26 @@ def test_second_stop_cuts_the_first_short(kind: str) -> None:
         with contextlib.suppress(ConnectionError):
             assert everything(sock) == b""
         assert handler.calls == 0
+
+
+@pytest.mark.parametrize("grace", [math.inf, 1e12, -1.0])
+@pytest.mark.parametrize("kind", KINDS)
+def test_grace_may_be_any_number(kind: str, grace: float) -> None:
+    with serving(kind, Handler()) as server, server.connect() as sock:
+        server.stop(grace)
+        with contextlib.suppress(ConnectionError):
+            assert everything(sock) == b""
+
+
+@pytest.mark.parametrize("wrong", [math.nan, "5", None])
+@pytest.mark.parametrize("kind", KINDS)
+def test_grace_that_is_no_time_is_refused_and_the_server_goes_on(kind: str, wrong: Any) -> None:
+    with serving(kind, Handler()) as server, server.connect() as sock:
+        with pytest.raises(UsageError, match="seconds"):
+            server.stop(wrong)
+        sock.sendall(framed(call()))
+        assert sock.recv(100) == PONG
+        server.stop(1.0)
 
 
 PROGRAM = """

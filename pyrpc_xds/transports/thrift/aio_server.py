@@ -19,7 +19,7 @@ from .aio_listener import AioListener
 from .aio_peer import AioPeer
 from .call import current_call
 from .goodbye import LEAVING
-from .limits import ServerLimits
+from .limits import ServerLimits, grace_period
 from .log import RateLimitedLog
 from .processor import Processor
 from .signals import SIGNALS
@@ -113,7 +113,9 @@ class AioThriftServer:
         :param grace: seconds for running calls.
         :param drain: as for :meth:`.server.ThriftServer.serve`.
         :raises PortNotBound: the address cannot be listened on.
+        :raises UsageError: grace or drain is no time.
         """
+        grace, drain = grace_period(grace), grace_period(drain)
         if self._listener is None:
             await self.start()
         loop = asyncio.get_running_loop()
@@ -153,7 +155,9 @@ class AioThriftServer:
 
         :param grace: seconds for all of that; what still runs after it is cancelled. Where nothing runs it takes twice
             :data:`.goodbye.LEAVING`, or less where all clients close their end sooner.
+        :raises UsageError: it is no time.
         """
+        grace = grace_period(grace)
         if self.stopping:
             if self._grace is not None and not self._grace.expired():
                 loop = asyncio.get_running_loop()

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import sys
+import threading
 from dataclasses import dataclass, field
+
+from ...errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +38,13 @@ class Limits:
     header_entries: int = 2048
 
     def __post_init__(self) -> None:
-        if not 0 < self.frame < 2**31 or not 0 < self.depth <= 500 or self.elements < 0:
-            raise ValueError("frame: 1 to 2**31-1 bytes; depth: 1 to 500; elements: 0 or more")
-        if self.expansion < 1 or self.inflation < 1:
-            raise ValueError("expansion, inflation: 1 or more")
-        if not 0 < self.header <= 262_140 or self.header_entries < 0:
-            raise ValueError("header: 1 to 262140 bytes; header_entries: 0 or more")
+        sizes = _ints(1, self.frame, self.depth) and _ints(0, self.elements)
+        if not sizes or self.frame >= 2**31 or self.depth > 500:
+            raise ValueError("ints: frame: 1 to 2**31-1 bytes; depth: 1 to 500; elements: 0 or more")
+        if not _ints(1, self.expansion, self.inflation) or max(self.expansion, self.inflation) >= 2**31:
+            raise ValueError("expansion, inflation: ints, 1 to 2**31-1")
+        if not (_ints(1, self.header) and _ints(0, self.header_entries)) or self.header > 262_140:
+            raise ValueError("ints: header: 1 to 262140 bytes; header_entries: 0 or more")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +68,15 @@ class PoolLimits:
     multiplexed: int = 0
 
     def __post_init__(self) -> None:
-        counts = ((self.connections, 1), (self.idle, 0), (self.multiplexed, 0))
-        if not all(isinstance(each, int) and least <= each <= sys.maxsize for each, least in counts):
+        if not (_ints(1, self.connections) and _ints(0, self.idle, self.multiplexed)):
             raise ValueError("connections: an int of 1 or more; idle, multiplexed: ints of 0 or more")
-        times = (self.idle_time, self.connect_timeout, self.call_timeout)
-        if not all(isinstance(each, int | float) and each > 0 for each in times):
+        if not _times(self.idle_time, self.connect_timeout, self.call_timeout):
             raise ValueError("idle_time, connect_timeout, call_timeout: seconds above 0")
 
 
 @dataclass(frozen=True, slots=True)
 class ServerLimits:
-    """Limits of a server. Times are in seconds.
+    """Limits of a server. Times are in seconds; ``math.inf``: no limit.
 
     :ivar message: on what clients send.
     :ivar connections: open at a time; more are closed as they come.
@@ -93,7 +96,27 @@ class ServerLimits:
     backlog: int = 1024
 
     def __post_init__(self) -> None:
-        if min(self.connections, self.in_flight) < 1:
-            raise ValueError("connections, in_flight: 1 or more")
-        if not min(self.handshake_timeout, self.frame_timeout, self.idle_timeout) > 0:
-            raise ValueError("timeouts: seconds above 0")
+        if not isinstance(self.message, Limits):
+            raise ValueError(f"message: Limits(...), not {self.message!r}")
+        if not _ints(1, self.connections, self.in_flight, self.backlog):
+            raise ValueError("connections, in_flight, backlog: ints of 1 or more")
+        if not _times(self.handshake_timeout, self.frame_timeout, self.idle_timeout):
+            raise ValueError("handshake_timeout, frame_timeout, idle_timeout: seconds above 0")
+
+
+def _ints(least: int, *given: object) -> bool:
+    return all(isinstance(each, int) and least <= each <= sys.maxsize for each in given)
+
+
+def _times(*given: object) -> bool:
+    return all(isinstance(each, int | float) and each > 0 for each in given)
+
+
+def grace_period(seconds: float) -> float:
+    """Seconds for which a server that stops may wait, no more than threads can.
+
+    :raises UsageError: it is no number. Below 0 there is no time left.
+    """
+    if not isinstance(seconds, int | float) or math.isnan(seconds):
+        raise UsageError(f"a server's grace and drain are seconds, math.inf: no limit; not {seconds!r}")
+    return min(seconds, threading.TIMEOUT_MAX / 2)

@@ -10,7 +10,7 @@ from time import monotonic
 from ...errors import UsageError, started_before
 from .address import format_address, listen
 from .goodbye import LEAVING
-from .limits import ServerLimits
+from .limits import ServerLimits, grace_period
 from .processor import Processor
 from .reactor import Reactor
 from .signals import counted_signals
@@ -100,7 +100,9 @@ class ThriftServer:
             leaving reaches every client first. Before the grace; in Kubernetes both together stay below
             terminationGracePeriodSeconds.
         :raises PortNotBound: the address cannot be listened on.
+        :raises UsageError: grace or drain is no time.
         """
+        grace, drain = grace_period(grace), grace_period(drain)
         if self._listener is None:
             self.start()
         with counted_signals() as signals:
@@ -126,8 +128,9 @@ class ThriftServer:
 
         :param grace: seconds for all of that; what still runs after it is cut off. Where nothing runs it takes twice
             :data:`.goodbye.LEAVING`, or less where all clients close their end sooner.
+        :raises UsageError: it is no time.
         """
-        deadline = monotonic() + grace
+        deadline = monotonic() + grace_period(grace)
         first = self._tally.stop(deadline)
         reactor = self._reactor
         if reactor is None:
@@ -143,10 +146,12 @@ class ThriftServer:
         for peer in running:
             shutdown(peer.sock)
         reactor.end()
-        for thread in (reactor, *reactor.workers.end()):
+        reactor.join(5.0)
+        # Not before: it may be about to hand a message over.
+        for thread in reactor.workers.end():
             if thread is not threading.current_thread():
                 # A handler that outlives the grace keeps its thread, which is a daemon.
-                thread.join(0.0 if running and thread is not reactor else 5.0)
+                thread.join(0.0 if running else 5.0)
 
     close = stop
 
