@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pyrpc_xds.transports.thrift import PoolLimits, ThriftUnavailable, dial
+from pyrpc_xds.transports.thrift import PoolLimits, ThriftDeadlineExceeded, ThriftUnavailable, dial
 from tests.e2e.ttheader_peer import failing, frames, reply
 from tests.interop.peers.ours import KINDS, Starter, starting_client
 from tests.unit.transports.thrift.peers import black_hole, idl
@@ -54,6 +54,22 @@ def test_endpoint_that_accepts_and_hangs_up_is_picked_last(kind: str, pool: Pool
         assert [each.failures for each in client.mesh.endpoints] == [1, 0]
 
 
+def hangs_up(sock: socket.socket) -> None:
+    next(frames(sock))
+
+
+@every_client
+@every_pool
+def test_oneway_call_that_is_sent_says_nothing_of_an_endpoint_that_hangs_up(
+    kind: str, pool: PoolLimits
+) -> None:
+    with failing(hangs_up) as full, client_of(kind, pool, full) as client:
+        with pytest.raises(ThriftUnavailable):
+            client.ping("x")[0].result(10)
+        assert client.start("fire", "x").result(10) is None
+        assert client.mesh.endpoints[0].failures == 1
+
+
 @every_client
 @every_pool
 def test_connection_that_ends_for_one_call_says_nothing_of_the_endpoint(kind: str, pool: PoolLimits) -> None:
@@ -80,6 +96,29 @@ def test_calls_do_not_queue_for_an_endpoint_that_cannot_be_reached(kind: str, po
         with client_of(kind, hurried, hole, well, timeout=4.0) as client:
             calls = client.ping(*"x" * 32)
             assert [each.result(10) for each in calls] == ["well"] * 32
+
+
+@every_client
+@every_pool
+def test_deadline_without_the_time_to_connect_says_nothing_of_the_endpoint(
+    kind: str, pool: PoolLimits
+) -> None:
+    with failing(answers) as address, client_of(kind, pool, address, timeout=1e-6) as client:
+        for _ in range(3):
+            with pytest.raises(ThriftDeadlineExceeded, match=r"no connection in time|not sent"):
+                client.ping("x")[0].result(10)
+        assert client.mesh.endpoints[0].failures == 0
+
+
+@every_client
+@every_pool
+def test_endpoint_that_takes_no_connection_until_the_deadline_is_picked_last(
+    kind: str, pool: PoolLimits
+) -> None:
+    with black_hole() as hole, client_of(kind, pool, hole, timeout=0.5) as client:
+        with pytest.raises(ThriftDeadlineExceeded, match="no connection in time"):
+            client.ping("x")[0].result(10)
+        assert client.mesh.endpoints[0].failures == 1
 
 
 @every_client

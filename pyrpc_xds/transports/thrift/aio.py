@@ -105,7 +105,8 @@ class AioCaller(BaseCaller):
                 raise
             raise known from error
         pool.put(connection)
-        endpoint.succeeded()
+        if not method.oneway:
+            endpoint.succeeded()
         if raised is not None:
             raise raised
         return value

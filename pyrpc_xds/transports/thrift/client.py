@@ -102,7 +102,8 @@ class Caller(BaseCaller):
                 raise
             raise known from error
         pool.put(connection)
-        endpoint.succeeded()
+        if not method.oneway:
+            endpoint.succeeded()
         if raised is not None:
             raise raised
         return value

@@ -11,6 +11,10 @@ from .pool import PoolClosed, PoolFull
 
 # An endpoint that could not be reached may be picked again where the policy has no memory.
 _PICKS_PER_FAILURE = 3
+# A call whose deadline leaves fewer seconds to connect in says nothing of the endpoint, which may be well and far away.
+_FAIR = 0.1
+# Seconds by which timers come early.
+_EARLY = 0.001
 
 
 class Failover:
@@ -26,6 +30,7 @@ class Failover:
         self._attempt = attempt
         self._destination = destination
         self._deadline = deadline
+        self._since = monotonic()
         self._failures: dict[str, str] = {}
         self._picks = 0
 
@@ -40,7 +45,7 @@ class Failover:
             what = "it has left the mesh"
         else:
             what = getattr(error, "strerror", None) or str(error)
-            if not isinstance(error, PoolFull):
+            if not isinstance(error, PoolFull) and not self._hurried(error):
                 tried.failed()
         self._failures[tried.address] = what
         if monotonic() >= self._deadline:
@@ -53,6 +58,14 @@ class Failover:
                 self.endpoint = self._destination.cluster.pick(tried)
             except Unavailable as none:
                 raise self._attempt.unavailable(f"{none}; {self._list()}") from none
+        self._since = monotonic()
+
+    def _hurried(self, error: Exception) -> bool:
+        """The call's deadline came before the endpoint had the time to answer."""
+        if not isinstance(error, TimeoutError) or error.errno is not None:
+            return False
+        now = monotonic()
+        return now - self._since < _FAIR and now >= self._deadline - _EARLY
 
     def _list(self) -> str:
         return "; ".join(f"{address}: {what}" for address, what in self._failures.items())
