@@ -194,11 +194,23 @@ def _unary(behavior: _Behavior) -> _Behavior:
 def _stream(behavior: _Behavior) -> _Behavior:
     def call(request: Any, context: Any) -> Any:
         context = _Contained(_enter(context))
+        # Whether the handler runs: GeneratorExit is its own then, and else says that nobody asks for more.
+        runs = True
+        responses: Any = None
         try:
-            yield from behavior(request, context)
+            responses = behavior(request, context)
+            for response in responses:
+                runs = False
+                yield response
+                runs = True
         except BusinessError as error:
             _end(context, error)
-        except GeneratorExit:  # nobody asks for more
+        except GeneratorExit as error:
+            if runs:
+                reraise(error)
+            close = getattr(responses, "close", None)
+            if close is not None:
+                close()
             raise
         except BaseException as error:
             reraise(error)
@@ -229,13 +241,18 @@ def _coroutine(behavior: _Behavior) -> _Behavior:
 def _async_generator(behavior: _Behavior) -> _Behavior:
     async def call(request: Any, context: Any) -> Any:
         context = _enter(context)
+        runs = True  # as in _stream
         try:
             async with aclosing(behavior(request, context)) as responses:
                 async for response in responses:
+                    runs = False
                     yield response
+                    runs = True
         except BusinessError as error:
             _end(context, error)
-        except GeneratorExit:
+        except GeneratorExit as error:
+            if runs:
+                _end_task(error)
             raise
         except BaseException as error:
             _end_task(error)

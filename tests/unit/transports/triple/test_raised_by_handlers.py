@@ -20,6 +20,7 @@ ERRORS: dict[str, Callable[[], BaseException]] = {
     "SystemExit": lambda: SystemExit("x"),
     "CancelledError": lambda: asyncio.CancelledError("x"),
     "StopIteration": lambda: StopIteration("x"),
+    "GeneratorExit": lambda: GeneratorExit("x"),
     "BaseExceptionGroup": lambda: BaseExceptionGroup("x", [SystemExit()]),
 }
 # Ctrl-C is Python's, in the main thread: there it goes on to end the program.
