@@ -249,6 +249,15 @@ cdef int put(Buffer *buffer, const void *data, size_t length) noexcept nogil:
     buffer.length += length
     return 0
 
+cdef void forget(Buffer *buffer, size_t *done) noexcept nogil:
+    """Drop the first bytes, which are done with, once they are at least half: no byte is moved often."""
+    cdef size_t left = buffer.length - done[0]
+    if done[0] >= left:
+        if left:
+            memmove(buffer.data, buffer.data + done[0], left)
+        buffer.length = left
+        done[0] = 0
+
 cdef void drop(Buffer *buffer) noexcept nogil:
     free(buffer.data)
     buffer.data = NULL
@@ -799,13 +808,7 @@ cdef class Stream:
             if held >= PREFIX + length:
                 message = PyBytes_FromStringAndSize(<const char *> start, PREFIX + length)
                 state.taken += PREFIX + length
-                if state.taken == state.body.length:
-                    state.taken = 0
-                    state.body.length = 0
-                elif state.taken > 65536:
-                    memmove(state.body.data, state.body.data + state.taken, state.body.length - state.taken)
-                    state.body.length -= state.taken
-                    state.taken = 0
+                forget(&state.body, &state.taken)
                 self.consume()
                 return message
         # The rest may be more than the window.
@@ -1302,6 +1305,7 @@ cdef class Session:
         """Send a message, after :meth:`respond`."""
         if stream.state.closed or stream.state.out_end:
             return
+        forget(&stream.state.out, &stream.state.out_read)  # a stream may never be all framed before the next message
         if frame(&stream.state.out, 0, message):
             raise MemoryError
         self.resume(stream.state)
