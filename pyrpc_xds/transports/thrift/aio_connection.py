@@ -8,7 +8,7 @@ from typing import Any
 
 from .connection import Expired, NotSent, reading
 from .errors import ThriftProtocolError
-from .foreign import hint
+from .foreign import ended
 from .frames import inbox_for
 from .header import Header
 from .limits import Limits
@@ -62,8 +62,8 @@ class AioConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.fresh = False
-        ended = EOFError(f"the server closed the connection{hint(self.inbox.head)}")
-        self._finish(exc if isinstance(exc, OSError) else ended)
+        text = ended(self.inbox.head, self.codec.wire, self.proven)
+        self._finish(exc if isinstance(exc, OSError) else EOFError(text))
 
     def pause_writing(self) -> None:
         self._paused = True

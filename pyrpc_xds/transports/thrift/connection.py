@@ -14,7 +14,7 @@ from time import monotonic
 from typing import Any
 
 from .dial import LONGEST_WAIT, dial
-from .foreign import hint
+from .foreign import ended
 from .frames import inbox_for
 from .header import Header
 from .limits import Limits
@@ -119,7 +119,7 @@ class Connection:
         while True:
             data = self.receive(deadline)
             if not data:
-                raise EOFError(f"the server closed the connection{hint(inbox.head)}")
+                raise EOFError(ended(inbox.head, self.codec.wire, self.proven))
             message = inbox.take(data, schemas)
             if message is not None:
                 # Whatever follows the answer was not asked for: the next bytes would not be the next answer.

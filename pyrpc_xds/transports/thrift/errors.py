@@ -141,6 +141,12 @@ _TYPES = {
     "count beyond the message": TProtocolException.SIZE_LIMIT,
     "length beyond the message": TProtocolException.SIZE_LIMIT,
 }
+# What raises the limit, where the scan's word does not say it.
+_LIMITS = {
+    "message larger than the limit": " (Limits.frame)",
+    "too many elements": " (Limits.elements)",
+    "nested too deep": " (Limits.depth)",
+}
 
 
 def refused(kind: str, offset: int, head: bytes = b"") -> ThriftProtocolError:
@@ -151,6 +157,6 @@ def refused(kind: str, offset: int, head: bytes = b"") -> ThriftProtocolError:
     :param head: its first bytes.
     """
     return ThriftProtocolError(
-        f"{kind} at byte {offset} of the message{hint(head)}",
+        f"{kind}{_LIMITS.get(kind, '')} at byte {offset} of the message{hint(head)}",
         _TYPES.get(kind, TProtocolException.INVALID_DATA),
     )

@@ -29,3 +29,16 @@ def hint(head: bytes) -> str:
     """What to add to the text of an error; empty where nothing is known."""
     protocol = spoken(head)
     return f"; the peer speaks {protocol}, not Thrift: is the port the right one?" if protocol else ""
+
+
+def ended(head: bytes, form: object, proven: bool) -> str:
+    """The text for a connection that the server has closed instead of an answer.
+
+    :param head: the first bytes that have come of the answer.
+    :param form: what the client speaks.
+    :param proven: an answer has come on the connection before, so it is not the form that the server refuses.
+    """
+    text = f"the server closed the connection{hint(head)}"
+    if head or proven:
+        return text
+    return f"{text}; where it always does, it may not take {form}, or not this message (its log may say why)"

@@ -74,11 +74,12 @@ def chosen(codec: str | None) -> str | None:
     :param codec: ``grpcio`` or ``nghttp2``; ``None``: what :data:`CODEC_VARIABLE` says, or grpcio's.
     :raises UsageError: it is another; :class:`ConfigError`: it is not there.
     """
-    codec = codec or os.environ.get(CODEC_VARIABLE) or "grpcio"
+    given, codec = codec, codec or os.environ.get(CODEC_VARIABLE) or "grpcio"
     if codec == "grpcio":
         return None
     if codec != "nghttp2":
-        raise UsageError(f"codec={codec!r}: expected 'grpcio' or 'nghttp2'")
+        where = f"codec={codec!r}" if given else f"the environment variable {CODEC_VARIABLE} is {codec!r}"
+        raise UsageError(f"{where}: expected 'grpcio' or 'nghttp2'")
     from .h2 import library
 
     library.load()

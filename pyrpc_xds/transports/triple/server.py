@@ -85,7 +85,7 @@ class TripleServer(Registration, grpc.Server):
 
             if compression not in {None, grpc.Compression.NoCompression}:
                 raise UsageError(
-                    f"compression={compression}: a server with codec={codec!r} does not compress"
+                    f"compression={compression}: a server with codec='nghttp2' does not compress; use 'grpcio'"
                 )
             if maximum_concurrent_rpcs is not None:
                 concurrency = Counted(maximum_concurrent_rpcs)

@@ -90,7 +90,7 @@ def failed(stream: Any, peer: str) -> CallFailed:
         )
     if status == 0 and http == 200 and stream.remote_end:
         return CallFailed(grpc.StatusCode.INTERNAL, f"{peer} answered OK without one whole message", stream)
-    if status >= 0:
+    if status > 0:
         told = dict([*stream.head(), *stream.trailers()]).get("grpc-message", "")
         code = wire.STATUS.get(status, grpc.StatusCode.UNKNOWN)
         return CallFailed(code, wire.text(told), stream)
@@ -98,7 +98,8 @@ def failed(stream: Any, peer: str) -> CallFailed:
         return CallFailed(wire.of_http(http), f"{peer} answered HTTP {http}, which is not gRPC", stream)
     if stream.closed and stream.error_code:
         code = wire.of_reset(stream.error_code)
-        return CallFailed(code, f"{peer} reset the call (HTTP/2 error {stream.error_code})", stream)
+        how = "reset the call" if stream.reset_by_peer else "answered with what HTTP/2 does not allow"
+        return CallFailed(code, f"{peer} {how} (HTTP/2 error {stream.error_code})", stream)
     kind = dict(stream.head()).get("content-type", "none")
     return CallFailed(
         grpc.StatusCode.UNKNOWN, f"{peer} answered without a status (content-type: {kind})", stream

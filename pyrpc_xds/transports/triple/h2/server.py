@@ -137,7 +137,7 @@ class Server(grpc.Server):
 
     def add_secure_port(self, address: str, server_credentials: grpc.ServerCredentials) -> int:
         """:raises UsageError: always; grpcio's server has TLS."""
-        raise UsageError("a server with codec='nghttp2' has no TLS")
+        raise UsageError("a server with codec='nghttp2' has no TLS: use codec='grpcio'")
 
     def start(self) -> None:
         """Begin to serve."""

@@ -112,6 +112,8 @@ def test_errors_are_thriftpy2s_and_ours() -> None:
     assert late.type == TTransportException.TIMED_OUT
     assert refused("negative size", 4).type == TProtocolException.NEGATIVE_SIZE
     assert refused("too many elements", 4).type == TProtocolException.SIZE_LIMIT
+    for kind, limit in (("too many elements", "elements"), ("nested too deep", "depth")):
+        assert str(refused(kind, 4)) == f"{kind} (Limits.{limit}) at byte 4 of the message"
     assert str(refused("unknown type", 4)) == "unknown type at byte 4 of the message"
     assert len({unavailable, late, wrong}) == 3 and unavailable != ThriftUnavailable("a")
 

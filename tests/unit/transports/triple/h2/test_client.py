@@ -15,6 +15,7 @@ import pytest
 from pyrpc_xds.errors import UsageError
 from pyrpc_xds.transports.triple.h2.endpoint import Endpoint
 from pyrpc_xds.transports.triple.h2.outcome import CallFailed
+from pyrpc_xds.transports.triple.options import CODEC_VARIABLE
 from tests.unit.transports.triple.conftest import Client, Running, eventually
 from tests.unit.transports.triple.h2.conftest import method
 from tests.unit.transports.triple.h2.scripted import HEAD, Peer, Server, framed
@@ -166,8 +167,16 @@ class TestChannel:
 
 
 def test_codec_that_nobody_knows_is_refused(connect: Connect) -> None:
-    with pytest.raises(UsageError, match="'grpcio' or 'nghttp2'"):
+    with pytest.raises(UsageError, match=r"^codec='quic': expected 'grpcio' or 'nghttp2'"):
         connect(codec="quic")
+
+
+def test_codec_of_the_environment_that_nobody_knows_is_refused_by_the_name_of_the_variable(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(CODEC_VARIABLE, "quic")
+    with pytest.raises(UsageError, match="PYRPC_XDS_TRIPLE_CODEC is 'quic': expected 'grpcio' or 'nghttp2'"):
+        connect()
 
 
 class TestAnswers:
@@ -255,6 +264,16 @@ class TestAnswers:
             peer.h2.send_headers(stream, [("grpc-status", "0")], end_stream=True)
 
         assert self.played(endpoint, answer).code() is grpc.StatusCode.INTERNAL
+
+    def test_ok_in_trailers_that_http2_does_not_allow_is_internal(self, endpoint: Dial) -> None:
+        def answer(peer: Peer, stream: int) -> None:
+            peer.h2.send_headers(stream, HEAD)
+            peer.h2.send_data(stream, framed(b"a"))
+            peer.h2.send_headers(stream, [("grpc-status", "0"), (":status", "200")], end_stream=True)
+
+        error = self.played(endpoint, answer)
+        assert error.code() is grpc.StatusCode.INTERNAL
+        assert "answered with what HTTP/2 does not allow (HTTP/2 error 1)" in error.details()
 
     @pytest.mark.parametrize("status", ["", "abc", "99999999999", None])
     def test_answer_without_a_status_is_unknown(self, endpoint: Dial, status: str | None) -> None:
