@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...model.thrift_form import NOT_SAID, ThriftForm
+from .fork import reset_in_child
 from .wire import Wire, wire_from
 
 USUAL_FRAMING = "buffered"
@@ -68,6 +69,7 @@ class OtherPools:
         self._lock = threading.Lock()
         # Changed under _lock, read without.
         self._pools: dict[Wire, Any] = {}
+        reset_in_child(self)
 
     def of(self, wire: Wire) -> Any:
         """The pool for a form; closed where the endpoint has left."""
@@ -96,3 +98,7 @@ class OtherPools:
         with self._lock:
             self._closed = True
             return list(self._pools.values())
+
+    def after_fork(self) -> None:
+        """See :class:`.fork.Forkable`."""
+        self._lock = threading.Lock()
