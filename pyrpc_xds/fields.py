@@ -215,8 +215,9 @@ class Fields:
     def entries(self, name: str) -> Iterator[tuple[str, Self]]:
         """The mappings of the mapping under ``name``, by key."""
         inner = self.child(name)
-        for key in inner._value:
-            yield str(key), inner.child(key)
+        for key, value in inner._value.items():
+            # YAML has keys that are no strings.
+            yield str(key), self._inner(value, inner._field(str(key)))
 
     def ignore(self, *names: str) -> None:
         """Mark fields as known although nothing here reads them."""

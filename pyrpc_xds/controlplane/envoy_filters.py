@@ -105,8 +105,8 @@ def _value(patch: Fields) -> dict[str, Any]:
             metadata = value.child(key)
             name = _spelt(metadata, "filterMetadata", "filter_metadata")
             found["metadata"] = tuple(
-                (each, _checked(metadata, f"{name}.{each}", inner))
-                for each, inner in (metadata.raw(name) or {}).items()
+                (each, _mapping(metadata, f"{name}.{each}", inner))
+                for each, inner in _mapping(metadata, name, metadata.raw(name) or {}).items()
             )
             metadata.finish()
         elif key in ("typedExtensionProtocolOptions", "typed_extension_protocol_options"):
@@ -136,8 +136,8 @@ def _spelt(field: Fields, *names: str) -> str:
     return next((name for name in names if field.has(name)), names[0])
 
 
-def _checked(field: Fields, place: str, value: Any) -> Mapping[str, Any]:
-    """A google.protobuf.Struct: what JSON has."""
+def _mapping(field: Fields, place: str, value: Any) -> Mapping[str, Any]:
+    """A mapping of JSON, as a google.protobuf.Struct is."""
     if not isinstance(value, dict):
         field.fail(place, f"is {value!r}, not a mapping")
     _check_json(field, place, value)

@@ -203,6 +203,12 @@ def test_filter_for_a_gateway_is_noted_and_does_nothing() -> None:
         (patch(""), "patch.value is missing"),
         (patch("metadata: {filters: {}}"), "patch.value.metadata.filters is not a field"),
         (patch("metadata: {filter_metadata: {a: b}}"), "metadata.filter_metadata.a is 'b', not a mapping"),
+        (patch("metadata: {filter_metadata: [a]}"), "metadata.filter_metadata is ['a'], not a mapping"),
+        (
+            patch("metadata: {filter_metadata: {1: {}}}"),
+            "metadata.filter_metadata has the key 1, not a string",
+        ),
+        (patch("typed_extension_protocol_options: {1: x}"), "protocol_options.1 is a string, not a mapping"),
         (
             patch("metadata: {filter_metadata: {a: {b: 2026-01-01}}}"),
             "metadata.filter_metadata.a.b is datetime.date(2026, 1, 1), which JSON does not have",
