@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,7 @@ import thriftpy2
 import pyrpc_xds
 from pyrpc_xds.errors import ClosedError, PortNotBound, UsageError
 from pyrpc_xds.transports.thrift.service import check_handler, describe
+from pyrpc_xds.transports.triple import HttpOptions
 from pyrpc_xds.transports.triple.registration import check_servicer
 
 ENVIRONMENT = {
@@ -438,3 +440,24 @@ def test_help_tells_every_argument_of_a_transport(xds: pyrpc_xds.XdsClient, name
         assert missing == ["self"]
         twin = getattr(type(transport), f"aio_{function}")
         assert f":meth:`{function}`" in (inspect.getdoc(twin) or "")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("origins", "https://app.example"),
+        ("origins", ("https://app.example", 8080)),
+        ("origins", None),
+        ("max_message", 0),
+        ("max_message", "4 MiB"),
+        ("max_calls", None),
+        ("max_head", 1.5),
+        ("body_timeout", "30"),
+        ("idle_timeout", 0),
+    ],
+)
+def test_http_options_that_are_none_are_refused_by_name(name: str, value: object) -> None:
+    with pytest.raises(
+        UsageError, match=rf"^HttpOptions: {name}={re.escape(repr(value))} is not .*; such as"
+    ):
+        HttpOptions(**{name: value})  # type: ignore[arg-type]

@@ -2,7 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ....arguments import COUNT, SECONDS, Kind, require
+
+_ORIGINS = Kind(
+    "a sequence of str",
+    "('https://app.example',)",
+    # One str is a sequence of them too, and a part of it would be taken for an origin.
+    lambda value: (
+        isinstance(value, Sequence)
+        and not isinstance(value, str)
+        and all(isinstance(each, str) for each in value)
+    ),
+    optional=False,
+)
+_COUNT, _SECONDS = replace(COUNT, optional=False), replace(SECONDS, optional=False)
+_KINDS = {
+    "origins": _ORIGINS,
+    "max_message": COUNT,
+    **dict.fromkeys(("max_bodies", "max_connections", "max_streams", "max_calls", "max_head"), _COUNT),
+    **dict.fromkeys(("head_timeout", "body_timeout", "idle_timeout"), _SECONDS),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +47,7 @@ class HttpOptions:
     :param body_timeout: seconds for the rest of the request, anew where it had to wait for its turn; likewise for a
         response that the peer does not read.
     :param idle_timeout: seconds that a connection without a request is kept.
+    :raises UsageError: one of them is of another type, or no number above 0.
     """
 
     origins: tuple[str, ...] = ()
@@ -37,3 +60,6 @@ class HttpOptions:
     head_timeout: float = 10.0
     body_timeout: float = 30.0
     idle_timeout: float = 120.0
+
+    def __post_init__(self) -> None:
+        require("HttpOptions", _KINDS, {name: getattr(self, name) for name in _KINDS})
