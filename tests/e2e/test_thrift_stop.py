@@ -295,6 +295,19 @@ async def test_connections_that_no_turn_of_the_loop_has_accepted_are_served() ->
         assert [everything(sock) for sock in socks] == [PONG] * 200
 
 
+async def test_second_stop_cuts_the_first_short_while_connections_arrive() -> None:
+    handler = Handler()
+    server = await ThriftTransport(FakeMesh()).aio_server(idl.Everything, handler, "127.0.0.1:0").start()
+    try:
+        with Stopped(server.address, lambda grace: None).connect() as sock:
+            sock.sendall(SLOW)
+            async with asyncio.timeout(10):
+                await asyncio.gather(server.stop(60.0), server.stop(0.2))
+    finally:
+        handler.release.set()
+        await server.stop(0.0)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_second_stop_cuts_the_first_short(kind: str) -> None:
     handler = Handler()

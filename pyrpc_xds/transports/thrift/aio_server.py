@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import contextvars
 import inspect
+import math
 import socket
 import threading
 from collections.abc import Callable, Mapping
@@ -65,7 +66,8 @@ class AioThriftServer:
         self._listener: AioListener | None = None
         self._executor: DaemonExecutor | None = None
         self._ticking: asyncio.TimerHandle | None = None
-        # Set while running calls have time to finish.
+        # Of the loop's time: when a stop cuts off what still runs; and the timer, while there is one.
+        self._stop_by = math.inf
         self._grace: asyncio.Timeout | None = None
         # Owned by the loop. Connections; those that have sent all and wait for the client to close its end.
         self._peers: set[AioPeer] = set()
@@ -158,11 +160,10 @@ class AioThriftServer:
         :raises UsageError: it is no time.
         """
         grace = grace_period(grace)
+        self._stop_by = min(self._stop_by, asyncio.get_running_loop().time() + grace)
         if self.stopping:
             if self._grace is not None and not self._grace.expired():
-                loop = asyncio.get_running_loop()
-                by = self._grace.when()
-                self._grace.reschedule(min(loop.time() + grace, loop.time() + grace if by is None else by))
+                self._grace.reschedule(self._stop_by)
             await self._stopped.wait()
             return
         self.stopping = True
@@ -172,7 +173,7 @@ class AioThriftServer:
         try:
             await self._listener.close()
             self.processor.leaving = True
-            async with asyncio.timeout(grace) as self._grace:
+            async with asyncio.timeout_at(self._stop_by) as self._grace:
                 for peer in self._peers:
                     peer.say_goodbye()
                 # A client that finds a connection closed learns it before its next call, not with it.

@@ -102,7 +102,8 @@ class Tally:
         """
         with self._lock:
             peer.in_flight -= 1
-            if outgoing:
+            # One that is closed counts as returned, or is about to.
+            if outgoing and not peer.closed:
                 self._running.add(peer)
             elif not peer.in_flight and not peer.owned:
                 self._running.discard(peer)
