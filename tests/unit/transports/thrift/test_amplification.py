@@ -236,20 +236,27 @@ def test_compressed_message_is_worth_little_more_than_what_came(idl: Any, protoc
         take({"blobs": [bytes(8 << 20)]})
 
 
-def test_keys_that_are_structs_count_by_the_square_of_their_number() -> None:
-    source = io.StringIO("struct Key { 1: i64 a } service Keyed { void take(1: map<Key, i32> value) }")
+@pytest.mark.parametrize(
+    ("wire", "enough"), zip(WIRES, (3_000, 6_000), strict=True), ids=("binary", "compact")
+)
+def test_keys_that_are_structs_count_by_the_square_of_their_number(wire: Wire, enough: int) -> None:
+    source = io.StringIO("struct Key { 1: i32 a } service Keyed { void take(1: map<Key, i32> value) }")
     keyed = thriftpy2.load_fp(source, "keyed_thrift")
     service = describe(keyed.Keyed)
-    codec = codec_for(Wire(), LIMITS)
 
-    def scan(number: int) -> None:
+    def scan(number: int, expansion: int) -> None:
+        codec = codec_for(wire, Limits(expansion=expansion))
         value = {keyed.Key(a=n): n for n in range(number)}
         data = codec.encode("take", CALL, 1, service.methods["take"].args(value=value))
-        codec.scanner.whole(data, 4, service.requests[False])
+        codec.scanner.whole(data, 4, service.requests[wire.compact])
 
-    scan(150)
+    scan(150, LIMITS.expansion)
     with pytest.raises(ScanError, match="expansion"):
-        scan(400)
+        scan(400, LIMITS.expansion)
+    # As docs/thrift.md has it.
+    scan(1000, enough)
+    with pytest.raises(ScanError, match="expansion"):
+        scan(1000, enough // 2)
 
 
 def test_zlib_bomb_costs_little_more_than_a_mebibyte() -> None:
