@@ -236,9 +236,7 @@ def test_compressed_message_is_worth_little_more_than_what_came(idl: Any, protoc
         take({"blobs": [bytes(8 << 20)]})
 
 
-@pytest.mark.parametrize(
-    ("wire", "enough"), zip(WIRES, (3_000, 6_000), strict=True), ids=("binary", "compact")
-)
+@pytest.mark.parametrize(("wire", "enough"), [(WIRES[0], 3_000), (WIRES[1], 6_000)], ids=str)
 def test_keys_that_are_structs_count_by_the_square_of_their_number(wire: Wire, enough: int) -> None:
     source = io.StringIO("struct Key { 1: i32 a } service Keyed { void take(1: map<Key, i32> value) }")
     keyed = thriftpy2.load_fp(source, "keyed_thrift")
