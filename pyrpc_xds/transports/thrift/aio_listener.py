@@ -65,6 +65,7 @@ class AioListener:
             task.add_done_callback(partial(self._arrived, sock))
 
     def _go_on(self) -> None:
+        self._again = None
         self._loop.add_reader(self._sock, self._accept)
 
     async def _welcome(self, sock: socket.socket) -> None:
@@ -78,7 +79,8 @@ class AioListener:
 
     async def close(self) -> None:
         """Accept no more than has connected by now; what has been accepted is served when this returns."""
-        self._accept(socket.SOMAXCONN)
+        if self._again is None:
+            self._accept(socket.SOMAXCONN)
         self._loop.remove_reader(self._sock)
         if self._again is not None:
             self._again.cancel()
