@@ -155,8 +155,8 @@ class AioThriftServer:
         """Stop accepting, tell clients to go, answer what they have sent, then close (docs/thrift.md); a second call
         waits as well, and may shorten the grace.
 
-        :param grace: seconds for all of that; what still runs after it is cancelled. Where nothing runs it takes twice
-            :data:`.goodbye.LEAVING`, or less where all clients close their end sooner.
+        :param grace: seconds for all of that, ``math.inf``: no limit; what still runs after it is cancelled. Where
+            nothing runs it takes twice :data:`.goodbye.LEAVING`, or less where all clients close their end sooner.
         :raises UsageError: it is no time.
         """
         grace = grace_period(grace)

@@ -126,8 +126,8 @@ class ThriftServer:
         """Stop accepting, tell clients to go, answer what they have sent, then close (docs/thrift.md). Calling it
         again waits as well, and may shorten the grace.
 
-        :param grace: seconds for all of that; what still runs after it is cut off. Where nothing runs it takes twice
-            :data:`.goodbye.LEAVING`, or less where all clients close their end sooner.
+        :param grace: seconds for all of that, ``math.inf``: no limit; what still runs after it is cut off. Where
+            nothing runs it takes twice :data:`.goodbye.LEAVING`, or less where all clients close their end sooner.
         :raises UsageError: it is no time.
         """
         deadline = monotonic() + grace_period(grace)

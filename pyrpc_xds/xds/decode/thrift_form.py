@@ -28,25 +28,22 @@ METADATA = "pyrpc_xds.thrift"
 _OPTIONS_KEY = "envoy.filters.network.thrift_proxy"
 _OPTIONS = "envoy.extensions.filters.network.thrift_proxy.v3.ThriftProtocolOptions"
 _Options = message_class(_OPTIONS)
+
+
+def _by_number(field: str, names: dict[str, str]) -> dict[int, str]:
+    """:param names: ours, by those of the field's values."""
+    values = _Options.DESCRIPTOR.fields_by_name[field].enum_type.values_by_name
+    return {values[name].number: ours for name, ours in names.items()}
+
+
 # Envoy's HEADER is Apache's THeader. Of a server that takes several, AUTO says nothing.
-_TRANSPORTS = {
-    _Options.DESCRIPTOR.fields_by_name["transport"].enum_type.values_by_name[name].number: framing
-    for name, framing in {
-        "AUTO_TRANSPORT": "",
-        "FRAMED": "framed",
-        "UNFRAMED": "buffered",
-        "HEADER": "theader",
-    }.items()
-}
-_PROTOCOLS = {
-    _Options.DESCRIPTOR.fields_by_name["protocol"].enum_type.values_by_name[name].number: protocol
-    for name, protocol in {
-        "AUTO_PROTOCOL": "",
-        "BINARY": "binary",
-        "LAX_BINARY": "lax-binary",
-        "COMPACT": "compact",
-    }.items()
-}
+_TRANSPORTS = _by_number(
+    "transport", {"AUTO_TRANSPORT": "", "FRAMED": "framed", "UNFRAMED": "buffered", "HEADER": "theader"}
+)
+_PROTOCOLS = _by_number(
+    "protocol",
+    {"AUTO_PROTOCOL": "", "BINARY": "binary", "LAX_BINARY": "lax-binary", "COMPACT": "compact"},
+)
 _FIELDS = {"framing": FRAMINGS, "protocol": PROTOCOLS}
 
 
