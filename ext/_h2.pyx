@@ -372,6 +372,8 @@ cdef void ended(Core *core, State *state, uint32_t error_code) noexcept nogil:
         return
     state.closed = True
     state.error_code = error_code
+    drop(&state.out)
+    state.out_read = 0
     if state.before != NULL:
         state.before.after = state.after
     else:
@@ -676,8 +678,8 @@ cdef class Stream:
     """One call on a session. Made by the session.
 
     :ivar tag: for whoever uses it.
-    :ivar news: of :meth:`Session.exchange`: the streams that what came was about, an exception, or ``None`` where it
-        was not to be tried.
+    :ivar news: of :meth:`Session.exchange`: the other streams that what came was about, an exception, or ``None`` where
+        it was not to be tried.
     :ivar plain: of the same: the call is over and went well, and there is nothing else to see to.
     """
 
@@ -821,6 +823,11 @@ cdef class Stream:
             api.consume_stream(self.session.core.session, state.id, state.unconsumed)
             state.unconsumed = 0
             self.session.core.pending = True
+
+    def discard(self):
+        """Keep nothing of the body that has come: nobody will read it."""
+        drop(&self.state.body)
+        self.state.taken = 0
 
     def message(self):
         """The one message of a unary call, without its prefix; ``None``: it is not one whole uncompressed message."""
@@ -1272,7 +1279,7 @@ cdef class Session:
     def exchange(self, Block block not None, tuple extra not None, bytes message not None, int milliseconds):
         """:meth:`request`, :meth:`flush` and :meth:`fetch` in one: all that a call needs whose answer comes next.
 
-        :returns: the stream; :attr:`Stream.news` is what :meth:`fetch` gave.
+        :returns: the stream; :attr:`Stream.news` is what :meth:`fetch` gave, without it.
         :raises H2Error: no stream can be begun; :class:`EOFError`: it is closed. Nothing was sent.
         """
         cdef Stream stream = self.request(block, extra, message)
@@ -1282,6 +1289,8 @@ cdef class Session:
                 changed = self.fetch(milliseconds)
         except (OSError, EOFError, H2Error) as error:
             changed = error
+        if type(changed) is list and stream in changed:
+            changed.remove(stream)  # or it would refer to itself, and its buffers wait for the garbage collector
         stream.news = changed
         stream.plain = (
             stream.state.closed and stream.state.remote_end and stream.state.grpc_status == 0

@@ -95,6 +95,7 @@ class Answer:
         if self._signal is not None:
             self._signal.wake()
         self.connection.calls.discard(self)
+        self.stream.discard()  # stream and call refer to each other, and wait for the garbage collector
         if not self._running:
             self.connection.server.queue.discard(self)
             self._leave()

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import random
 import socket
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -102,38 +100,6 @@ class TestUnsent:
         assert not session.flush()
         session.close()
         assert not stream.unsent
-
-
-def resident() -> int:
-    """Bytes of memory that this process holds."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-@pytest.mark.skipif(
-    not Path("/proc/self/statm").exists(), reason="what a process holds is told so by Linux alone"
-)
-def test_stream_that_is_never_all_framed_keeps_only_what_waits(h2: Any) -> None:
-    pair = Pair(h2)
-    stream = pair.client.request(pair.block, (), b"")
-    [served] = pair.server.receive(pair.client.send())
-    pair.server.respond(served, pair.head, ())
-    messages = (b"%04d" % number * (5_000 + number % 700) for number in range(10_000))
-    sent: list[bytes] = []
-    taken = checked = 0
-    before = resident()
-    while taken < 60_000_000:
-        while served.queued < 200_000:
-            sent.append(next(messages))
-            pair.server.data(served, sent[-1])
-        pair.client.receive(pair.server.send())
-        assert served.queued
-        while (message := stream.take()) is not None:
-            assert message[5:] == sent.pop(0)
-            taken += len(message)
-            checked += 1
-        pair.server.receive(pair.client.send())
-    assert checked > 1_000
-    assert resident() - before < 20_000_000
 
 
 @pytest.mark.parametrize("size", [0, 1, 16_384, 65_531, 99_000])

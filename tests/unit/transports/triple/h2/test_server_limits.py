@@ -108,6 +108,9 @@ class TestRequests:
             def let_all_come(self) -> None:
                 pass
 
+            def discard(self) -> None:
+                pass
+
             def message(self) -> bytes:
                 return b"whole"
 
