@@ -282,6 +282,7 @@ cdef struct State:
     int grpc_status
     bint head_done
     bint remote_end
+    bint local_end
     bint too_large
     bint headers_too_large
     bint hold
@@ -522,10 +523,16 @@ cdef int on_framed(void *session, const Frame *frame, void *user) noexcept nogil
     return 0
 
 cdef int on_sent(void *session, const Frame *frame, void *user) noexcept nogil:
-    # A GOAWAY that nghttp2 sends of itself.
     cdef Core *core = <Core *> user
+    cdef State *state
     if frame.type == GOAWAY_FRAME:
+        # It may be one that nghttp2 sends of itself.
         core.last_taken = min(core.last_taken, (<const GoAway *> frame).last_stream_id)
+    elif core.server and (frame.type == HEADERS_FRAME or frame.type == DATA_FRAME) and frame.flags & END_STREAM:
+        state = <State *> api.user(session, frame.stream_id)
+        if state != NULL:
+            state.local_end = True
+            changed(core, state)
     return 0
 
 cdef int on_not_sent(void *session, const Frame *frame, int error, void *user) noexcept nogil:
@@ -731,6 +738,11 @@ cdef class Stream:
     def remote_end(self):
         """Whether the peer has sent all."""
         return self.state.remote_end
+
+    @property
+    def local_end(self):
+        """Whether all of the answer has been framed, so that a reset does not end it: servers."""
+        return self.state.local_end
 
     @property
     def too_large(self):

@@ -30,6 +30,7 @@ class Stream:
     grpc_status: int
     head_done: bool
     remote_end: bool
+    local_end: bool
     too_large: bool
     closed: bool
     error_code: int

@@ -89,7 +89,7 @@ class Served(Answer):
             self._signal.wake()
         if self._parked and stream.over:
             return popped(self._parked) and self.active
-        if not self.active and not stream.over and not stream.queued:
+        if stream.local_end and not stream.over:
             # It was answered before it was all there: the rest is not wanted.
             self.connection.session.reset(stream, 0)
         return False

@@ -180,6 +180,8 @@ class ServerConnection:
         for stream in session.sent():
             if stream.tag is not None and stream.tag.changed():
                 self.server.queue.add(stream.tag)  # cannot be: only what comes makes a call run
+        if session.pending and session.written_out:
+            self.flush()  # resets of streams that were answered before they were all there
 
     def go_away(self, code: int = 0) -> None:
         """Take no new calls; close when the last one has ended.
@@ -247,7 +249,7 @@ class _Refused:
         stream = self._stream
         if stream.closed:
             self._connection.given_up += stream.reset_by_peer
-        elif not stream.over and not stream.queued:
+        elif stream.local_end and not stream.over:
             self._connection.session.reset(stream, 0)  # the rest is not wanted
         return False
 

@@ -86,6 +86,29 @@ class TestRequests:
         server = serve({"Size": ("unary_unary", lambda request, context: b"%d" % len(request))})
         assert dial(server).unary_unary("/T/Size")(b"x" * 4_000_000, timeout=10) == b"4000000"
 
+    def test_answer_that_waits_to_be_sent_is_not_lost_to_the_rest_of_its_request(
+        self, serve: Serve, raw: MakeRaw
+    ) -> None:
+        server = serve({"Big": ("unary_unary", lambda request, context: b"x" * (24 << 20))})
+        peer = raw(server)
+        windows = peer.frame(4, 0, 0, struct.pack(">HI", 4, (1 << 31) - 1))
+        windows += peer.frame(8, 0, 0, struct.pack(">I", 1 << 30))
+        peer.socket.sendall(windows + peer.call("/T/Big")[1])
+        connections = server._server._connections
+        eventually(lambda: [each.session.stuck for each in connections.values()] == [True])
+        [connection] = connections.values()
+        stream, frames = peer.call("/T/None", None)
+        peer.socket.sendall(frames)
+        eventually(lambda: connection.begun == 2 and not connection.calls)
+        received = connection.session.received
+        peer.socket.sendall(peer.frame(0, 0, stream, b"\0\0\0"))
+        eventually(lambda: connection.session.received > received)
+        seen: list[tuple[int, bytes]] = []
+        while len(seen) < 2:
+            kind, of, payload = peer.until(1, 3)
+            seen += [(kind, payload)] if of == stream else []
+        assert [kind for kind, _ in seen] == [1, 3] and b"'grpc-status': '12'" in seen[0][1]
+
     def test_request_that_comes_while_its_thread_leaves_it_is_served_once(self) -> None:
         """Another thread reads the rest of a request when the one that found it missing is about to go."""
         answered: list[bytes] = []
