@@ -118,12 +118,12 @@ def test_request_beyond_the_limit_is_refused_before_anything_is_sent(kind: str, 
 @pytest.mark.parametrize("name", ["idle_time", "connect_timeout", "call_timeout"])
 @pytest.mark.parametrize("value", [0, -1, math.nan, "3", None])
 def test_times_of_a_pool_are_seconds_above_0(name: str, value: object) -> None:
-    with pytest.raises(ValueError, match=r"call_timeout: seconds above 0"):
+    with pytest.raises(UsageError, match=r"call_timeout: seconds above 0"):
         PoolLimits(**{name: value})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["connections", "idle", "multiplexed"])
 @pytest.mark.parametrize("value", [-1, 2.5, "4", None, 10**20])
 def test_counts_of_a_pool_are_whole_numbers(name: str, value: object) -> None:
-    with pytest.raises(ValueError, match="connections: an int of 1 or more"):
+    with pytest.raises(UsageError, match="connections: an int of 1 or more"):
         PoolLimits(**{name: value})  # type: ignore[arg-type]

@@ -27,6 +27,7 @@ class Limits:
         came and on top of 1 MiB. For ``expansion`` it counts for 8 times those bytes at most.
     :ivar header: bytes of the header of TTHeader or THeader, on top of ``frame`` (what fits in Kitex's 16 bits).
     :ivar header_entries: keys in one header.
+    :raises UsageError: one of them is no int in its bounds; the text names those.
     """
 
     frame: int = 16_384_000
@@ -40,11 +41,11 @@ class Limits:
     def __post_init__(self) -> None:
         sizes = _ints(1, self.frame, self.depth) and _ints(0, self.elements)
         if not sizes or self.frame >= 2**31 or self.depth > 500:
-            raise ValueError("ints: frame: 1 to 2**31-1 bytes; depth: 1 to 500; elements: 0 or more")
+            raise UsageError("Limits: ints: frame: 1 to 2**31-1 bytes; depth: 1 to 500; elements: 0 or more")
         if not _ints(1, self.expansion, self.inflation) or max(self.expansion, self.inflation) >= 2**31:
-            raise ValueError("expansion, inflation: ints, 1 to 2**31-1")
+            raise UsageError("Limits: expansion, inflation: ints, 1 to 2**31-1")
         if not (_ints(1, self.header) and _ints(0, self.header_entries)) or self.header > 262_140:
-            raise ValueError("ints: header: 1 to 262140 bytes; header_entries: 0 or more")
+            raise UsageError("Limits: ints: header: 1 to 262140 bytes; header_entries: 0 or more")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ class PoolLimits:
     :ivar call_timeout: of a call that has neither a deadline of the caller nor a timeout of the route.
     :ivar multiplexed: connections that many calls share at a time, told apart by sequence id (TTHeader only; where
         the framing is learned, of those endpoints that take TTHeader); 0: a connection carries one call at a time.
+    :raises UsageError: one of them is no number in its bounds; the text names those.
     """
 
     connections: int = 256
@@ -69,9 +71,11 @@ class PoolLimits:
 
     def __post_init__(self) -> None:
         if not (_ints(1, self.connections) and _ints(0, self.idle, self.multiplexed)):
-            raise ValueError("connections: an int of 1 or more; idle, multiplexed: ints of 0 or more")
+            raise UsageError(
+                "PoolLimits: connections: an int of 1 or more; idle, multiplexed: ints of 0 or more"
+            )
         if not _times(self.idle_time, self.connect_timeout, self.call_timeout):
-            raise ValueError("idle_time, connect_timeout, call_timeout: seconds above 0")
+            raise UsageError("PoolLimits: idle_time, connect_timeout, call_timeout: seconds above 0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,7 @@ class ServerLimits:
     :ivar idle_timeout: between messages.
     :ivar in_flight: calls of one connection that run at a time, where its client takes answers in any order.
     :ivar backlog: of the listening socket.
+    :raises UsageError: one of them is no number in its bounds; the text names those.
     """
 
     message: Limits = field(default_factory=Limits)
@@ -97,11 +102,11 @@ class ServerLimits:
 
     def __post_init__(self) -> None:
         if not isinstance(self.message, Limits):
-            raise ValueError(f"message: Limits(...), not {self.message!r}")
+            raise UsageError(f"ServerLimits: message: Limits(...), not {self.message!r}")
         if not _ints(1, self.connections, self.in_flight, self.backlog):
-            raise ValueError("connections, in_flight, backlog: ints of 1 or more")
+            raise UsageError("ServerLimits: connections, in_flight, backlog: ints of 1 or more")
         if not _times(self.handshake_timeout, self.frame_timeout, self.idle_timeout):
-            raise ValueError("handshake_timeout, frame_timeout, idle_timeout: seconds above 0")
+            raise UsageError("ServerLimits: handshake_timeout, frame_timeout, idle_timeout: seconds above 0")
 
 
 def _ints(least: int, *given: object) -> bool:
