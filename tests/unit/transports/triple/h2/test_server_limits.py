@@ -43,6 +43,18 @@ def failure(call: Callable[..., Any], request: Any) -> tuple[grpc.StatusCode, st
     return caught.value.code(), caught.value.details()  # type: ignore[attr-defined]
 
 
+def takes_nothing(serve: Serve, raw: MakeRaw) -> tuple[dict[int, Any], Raw]:
+    """The connections of a server, of which there is one, and its client, which has not read a long answer."""
+    server = serve({"Big": ("unary_unary", lambda request, context: b"x" * (24 << 20))})
+    peer = raw(server)
+    windows = peer.frame(4, 0, 0, struct.pack(">HI", 4, (1 << 31) - 1))
+    windows += peer.frame(8, 0, 0, struct.pack(">I", 1 << 30))
+    peer.socket.sendall(windows + peer.call("/T/Big")[1])
+    connections = server._server._connections
+    eventually(lambda: [each.session.stuck for each in connections.values()] == [True])
+    return connections, peer
+
+
 class TestRequests:
     def test_stream_whose_handler_is_not_found_yet_loses_no_message(self, serve: Serve, dial: Dial) -> None:
         all_sent = threading.Event()
@@ -89,13 +101,7 @@ class TestRequests:
     def test_answer_that_waits_to_be_sent_is_not_lost_to_the_rest_of_its_request(
         self, serve: Serve, raw: MakeRaw
     ) -> None:
-        server = serve({"Big": ("unary_unary", lambda request, context: b"x" * (24 << 20))})
-        peer = raw(server)
-        windows = peer.frame(4, 0, 0, struct.pack(">HI", 4, (1 << 31) - 1))
-        windows += peer.frame(8, 0, 0, struct.pack(">I", 1 << 30))
-        peer.socket.sendall(windows + peer.call("/T/Big")[1])
-        connections = server._server._connections
-        eventually(lambda: [each.session.stuck for each in connections.values()] == [True])
+        connections, peer = takes_nothing(serve, raw)
         [connection] = connections.values()
         stream, frames = peer.call("/T/None", None)
         peer.socket.sendall(frames)
@@ -238,13 +244,7 @@ class TestGivenUpCalls:
 
     def test_client_that_reads_nothing_and_goes_on_is_disconnected(self, serve: Serve, raw: MakeRaw) -> None:
         """What it is to be told would grow without bound: GOAWAY does not get through to it."""
-        server = serve({"Big": ("unary_unary", lambda request, context: b"x" * (24 << 20))})
-        peer = raw(server)
-        windows = peer.frame(4, 0, 0, struct.pack(">HI", 4, (1 << 31) - 1))
-        windows += peer.frame(8, 0, 0, struct.pack(">I", 1 << 30))
-        peer.socket.sendall(windows + peer.call("/T/Big")[1])
-        connections = server._server._connections
-        eventually(lambda: [each.session.stuck for each in connections.values()] == [True])
+        connections, peer = takes_nothing(serve, raw)
         with pytest.raises(OSError):
             for _ in range(40):
                 peer.socket.sendall(peer.given_up(1000))
