@@ -511,4 +511,6 @@ def refused(address: str) -> bool:
         connected(address).close()
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:
+        pass  # it came while the port was being closed
     return False
