@@ -13,6 +13,7 @@ from ...incoming_deadline import incoming_deadline, within
 from ..base import Destination, LiveCluster, LiveEndpoint, Snapshot
 from .errors import translated
 from .metadata import Metadata, Pairs, base_headers, outgoing
+from .undecompressed import decompressing
 
 #: A routing decision: where to, the cluster it chose, and the endpoint that was picked there.
 Picked = tuple[Destination, LiveCluster, LiveEndpoint]
@@ -170,4 +171,6 @@ def opener(kind: str) -> Callable[..., Any]:
 def multicallable(channel: Any, key: tuple[Any, ...]) -> Any:
     """grpcio's multicallable for a method; ``key`` is :attr:`Method.key`."""
     kind, path, serializer, deserializer, registered = key
+    if deserializer is not None:
+        deserializer = decompressing(deserializer)
     return getattr(channel, kind)(path, serializer, deserializer, _registered_method=registered)
