@@ -11,9 +11,9 @@ from ...attachments import current_attachments, persistent_attachments
 from ...errors import CallError, Unavailable, UsageError
 from ...incoming_deadline import incoming_deadline, within
 from ..base import Destination, LiveCluster, LiveEndpoint, Snapshot
+from .compressed import decompressing
 from .errors import translated
 from .metadata import Metadata, Pairs, base_headers, outgoing
-from .undecompressed import decompressing
 
 #: A routing decision: where to, the cluster it chose, and the endpoint that was picked there.
 Picked = tuple[Destination, LiveCluster, LiveEndpoint]

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import grpc
 
+from ..compressed import Unreadable, inflated
 from . import wire
 from .answer import Answer, Over, popped
-from .compressed import Unreadable, inflated
 from .context import Signal
 
 if TYPE_CHECKING:

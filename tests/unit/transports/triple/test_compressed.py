@@ -11,7 +11,7 @@ import pytest
 from google.protobuf.message import DecodeError
 
 from pyrpc_xds.transports.triple import TripleTransport
-from pyrpc_xds.transports.triple.undecompressed import decompressing
+from pyrpc_xds.transports.triple.compressed import decompressing
 
 from .fakes import FakeMesh
 
